@@ -1,0 +1,1 @@
+"""Compare a distillation teacher with its students, from pixels to verdict."""

@@ -1,0 +1,1 @@
+"""Neighborhoods in feature space and their two-dimensional layouts."""

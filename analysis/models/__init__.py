@@ -1,0 +1,1 @@
+"""Architectures, weights, and the handle that everybody else calls."""

@@ -1,0 +1,1 @@
+"""Records and bytes on disk: studies, the stage cache, atomic files."""

@@ -1,0 +1,1 @@
+"""The stages of a study and their order; the only place that sequences."""

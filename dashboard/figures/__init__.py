@@ -1,0 +1,1 @@
+"""One pure function per chart: records in, plotly figure or HTML out."""

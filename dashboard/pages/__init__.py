@@ -1,0 +1,1 @@
+"""The screens; each reads a study and a selection and shows figures."""
