@@ -1,1 +1,17 @@
 """Records and bytes on disk: studies, the stage cache, atomic files."""
+
+from analysis.store.cache import Progress, StageCache, StageOutput, workspace_cache
+from analysis.store.study import Study, Thumbnails
+from analysis.store.writer import StudyWriter, delete_orphans, writing
+
+__all__ = [
+    "Progress",
+    "StageCache",
+    "StageOutput",
+    "Study",
+    "StudyWriter",
+    "Thumbnails",
+    "delete_orphans",
+    "workspace_cache",
+    "writing",
+]

@@ -1,0 +1,195 @@
+"""The manifest of a study (``study.json``): reading, checking, writing.
+
+The manifest names every file of the study. Files that it does not name do not exist for a
+reader, so a study is changed by adding files and replacing the manifest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from analysis.digest import digest_json
+from analysis.errors import StudyError
+from analysis.records import Condition, ImageSetCard, ModelCost, Student
+from analysis.store.files import write_json
+
+SCHEMA_VERSION = 1
+MANIFEST = "study.json"
+_MAX_MANIFEST_BYTES = 256 << 20
+_FILE = re.compile(
+    r"arrays/[0-9a-f]{64}\.npy"
+    r"|models/[0-9a-f]{64}\.safetensors"
+    r"|thumbnails/[0-9a-f]{64}\.parquet"
+    r"|samples/[A-Za-z0-9._-]{1,64}/[a-z0-9_]{1,64}\.parquet"
+)
+_LATENCIES = ("latency_ms_batch_1", "latency_ms_batch_64")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """Everything about a study but its bulk.
+
+    ``arrays``, ``samples``, ``weights`` and ``thumbnails`` map a key to a file inside the study;
+    ``stored`` holds each file's digest. ``records`` are JSON results by key. ``provenance``
+    (times, versions, machine) stays outside :meth:`digest`.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    models: Mapping[str, Student]
+    image_sets: Mapping[str, ImageSetCard]
+    conditions: Mapping[str, Condition]
+    config: Mapping[str, Any]
+    arrays: Mapping[str, str] = field(default_factory=dict)
+    samples: Mapping[str, str] = field(default_factory=dict)
+    weights: Mapping[str, str] = field(default_factory=dict)
+    thumbnails: Mapping[str, str] = field(default_factory=dict)
+    stored: Mapping[str, str] = field(default_factory=dict)
+    records: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the manifest as it stands in ``study.json``."""
+        latency = {name: _latency(model.cost) for name, model in self.models.items()}
+        return {
+            "schema_version": self.schema_version,
+            "digest": self.digest(),
+            **self._content(),
+            "provenance": {**self.provenance, "latency": latency},
+        }
+
+    def _content(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "class_names": list(self.class_names),
+            "models": {name: _model_json(model) for name, model in self.models.items()},
+            "image_sets": {n: dataclasses.asdict(card) for n, card in self.image_sets.items()},
+            "conditions": {n: _condition_json(item) for n, item in self.conditions.items()},
+            "config": dict(self.config),
+            "arrays": dict(self.arrays),
+            "samples": dict(self.samples),
+            "weights": dict(self.weights),
+            "thumbnails": dict(self.thumbnails),
+            "stored": dict(self.stored),
+            "records": dict(self.records),
+        }
+
+    def digest(self) -> str:
+        """Identity of the study's content, the same wherever and whenever it was computed."""
+        content = self._content()
+        # Parquet bytes carry their writer's version; the arrays they were made of are digested.
+        tables = {*self.samples.values(), *self.thumbnails.values()}
+        content["stored"] = {k: v for k, v in self.stored.items() if k not in tables}
+        del content["thumbnails"]
+        return digest_json([self.schema_version, content])
+
+    def write(self, folder: Path) -> None:
+        """Replace the manifest of the study in ``folder`` atomically."""
+        write_json(folder / MANIFEST, self.to_json())
+
+
+def _latency(cost: ModelCost | None) -> dict[str, float | None]:
+    return {} if cost is None else {key: getattr(cost, key) for key in _LATENCIES}
+
+
+def _model_json(model: Student) -> dict[str, Any]:
+    data = {spec.name: getattr(model, spec.name) for spec in dataclasses.fields(model)}
+    data["recipe"] = dict(model.recipe)
+    if model.cost is not None:
+        cost = dataclasses.asdict(model.cost)
+        data["cost"] = {key: value for key, value in cost.items() if key not in _LATENCIES}
+    return data
+
+
+def _condition_json(condition: Condition) -> dict[str, Any]:
+    data = {spec.name: getattr(condition, spec.name) for spec in dataclasses.fields(condition)}
+    return {**data, "parameters": dict(condition.parameters)}
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest of the study in ``folder``.
+
+    Raises :class:`~analysis.errors.StudyError` when there is none, when it is damaged, when it
+    names files outside the study, and when a newer release wrote it.
+    """
+    path = folder / MANIFEST
+    data = _read_json(folder, path)
+    version = data.get("schema_version")
+    if not isinstance(version, int) or version < 1:
+        raise StudyError(f"{path} has schema version {version!r}", expected="a whole number")
+    if version > SCHEMA_VERSION:
+        raise StudyError(
+            f"{folder} has study schema {version}, this release reads up to {SCHEMA_VERSION}",
+            remedy="install a newer distillscope to open it",
+        )
+    try:
+        manifest = _from_json(data)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise StudyError(
+            f"{path} is damaged ({type(error).__name__}: {error})", remedy="compute it again"
+        ) from error
+    _check_files(path, manifest)
+    return manifest
+
+
+def _read_json(folder: Path, path: Path) -> dict[str, Any]:
+    if not folder.exists():
+        raise StudyError(f"there is no study at {folder}", remedy="make one with: compare --out")
+    if not path.is_file():
+        raise StudyError(f"{folder} is not a study", expected=f"a folder with {MANIFEST} in it")
+    if path.stat().st_size > _MAX_MANIFEST_BYTES:
+        raise StudyError(f"{path} is larger than {_MAX_MANIFEST_BYTES >> 20} MiB")
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise StudyError(
+            f"{path} cannot be read ({type(error).__name__})", remedy="compute the study again"
+        ) from error
+    if not isinstance(data, dict):
+        raise StudyError(f"{path} is damaged", expected="a JSON object")
+    return data
+
+
+def _from_json(data: Mapping[str, Any]) -> Manifest:
+    provenance = data["provenance"]
+    latency = provenance.get("latency", {})
+    models = {
+        name: Student(**{**item, "cost": _cost(item.get("cost"), latency.get(name, {}))})
+        for name, item in data["models"].items()
+    }
+    return Manifest(
+        name=str(data["name"]),
+        class_names=tuple(str(name) for name in data["class_names"]),
+        models=models,
+        image_sets={n: ImageSetCard(**item) for n, item in data["image_sets"].items()},
+        conditions={n: Condition(**item) for n, item in data["conditions"].items()},
+        config=data["config"],
+        arrays=data["arrays"],
+        samples=data["samples"],
+        weights=data["weights"],
+        thumbnails=data["thumbnails"],
+        stored=data["stored"],
+        records=data["records"],
+        provenance={key: value for key, value in provenance.items() if key != "latency"},
+        schema_version=data["schema_version"],
+    )
+
+
+def _cost(cost: Mapping[str, Any] | None, latency: Mapping[str, Any]) -> ModelCost | None:
+    return None if cost is None else ModelCost(**cost, **latency)
+
+
+def _check_files(path: Path, manifest: Manifest) -> None:
+    parts = (manifest.arrays, manifest.samples, manifest.weights, manifest.thumbnails)
+    for name in (name for part in parts for name in part.values()):
+        if not isinstance(name, str) or not _FILE.fullmatch(name) or ".." in name:
+            raise StudyError(
+                f"{path} names the file {str(name)[:80]!r}", expected="a file of the study itself"
+            )

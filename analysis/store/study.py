@@ -1,0 +1,287 @@
+"""A study: the one record between computing and showing, as it lies on disk.
+
+:class:`Study` reads and takes no lock; arrays are memory-mapped, and what was opened stays as it
+was even when a writer replaces the manifest. Nothing in a study is executable.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from analysis.errors import InputError, StudyError, nearest
+from analysis.records import (
+    CLEAN,
+    TEACHER,
+    AttributionMaps,
+    Condition,
+    ImageSetCard,
+    Interval,
+    LayoutQuality,
+    Neighbors,
+    Projection,
+    Student,
+    Trace,
+)
+from analysis.store.manifest import Manifest, read_manifest
+
+_KINDS = frozenset("biufU")
+
+
+@dataclass(frozen=True)
+class Study:
+    """One teacher, its image sets, conditions, students, and everything computed about them."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, path: str | Path) -> Study:
+        """Open the study in folder ``path``; raises :class:`StudyError` when it is none."""
+        folder = Path(path)
+        return cls(folder, read_manifest(folder))
+
+    @property
+    def name(self) -> str:
+        """The study's display name."""
+        return self.manifest.name
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Identity of the content, the same wherever it was computed."""
+        return self.manifest.digest()
+
+    @property
+    def created(self) -> str:
+        """When the study was last written, ISO 8601 in UTC."""
+        return str(self.manifest.provenance.get("created", ""))
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The class names, in the order of the logits."""
+        return self.manifest.class_names
+
+    @property
+    def models(self) -> Mapping[str, Student]:
+        """All models by name, the teacher included."""
+        return self.manifest.models
+
+    @property
+    def teacher(self) -> Student:
+        """The teacher."""
+        return self.models[TEACHER]
+
+    @property
+    def students(self) -> dict[str, Student]:
+        """The students that pickers list: subjects, controls and repaired ones, in order."""
+        return {name: model for name, model in self.models.items() if model.listed}
+
+    def student(self, name: str) -> Student:
+        """Return one student by name, of any role; the nearest name is suggested."""
+        known = [other for other in self.models if other != TEACHER]
+        if name not in known:
+            raise InputError(f"no student {name!r} in {self.path}", remedy=nearest(name, known))
+        return self.models[name]
+
+    def checkpoints(self, student: str) -> list[Student]:
+        """The checkpoints of ``student``, by epoch."""
+        rows = [
+            model
+            for model in self.models.values()
+            if model.role == "checkpoint" and model.parent == student
+        ]
+        return sorted(rows, key=lambda model: (model.epoch is None, model.epoch or 0))
+
+    @property
+    def conditions(self) -> Mapping[str, Condition]:
+        """The conditions by slug."""
+        return self.manifest.conditions
+
+    @property
+    def image_sets(self) -> Mapping[str, ImageSetCard]:
+        """The image sets by name."""
+        return self.manifest.image_sets
+
+    @property
+    def inspection(self) -> ImageSetCard:
+        """The set of images that the models are compared on."""
+        return self.image_sets["inspection"]
+
+    def record(self, key: str, default: Any = None) -> Any:
+        """Return the JSON result stored under ``key``, else ``default``."""
+        return self.manifest.records.get(key, default)
+
+    def has_array(self, key: str) -> bool:
+        """Whether an array is stored under ``key``."""
+        return key in self.manifest.arrays
+
+    def array(self, key: str) -> np.ndarray:
+        """Return the array stored under ``key``, memory-mapped and read-only."""
+        if key not in self.manifest.arrays:
+            raise StudyError(f"{self.path} holds no array {key!r}", remedy="compute it again")
+        path = self._file(self.manifest.arrays[key])
+        try:
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError, SyntaxError) as error:
+            raise StudyError(
+                f"{path} cannot be read ({type(error).__name__})", remedy="compute it again"
+            ) from error
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in _KINDS:
+            raise StudyError(f"{path} is damaged", expected="an array of numbers or text")
+        return array
+
+    def _file(self, name: str) -> Path:
+        path = self.path / name
+        root = self.path.resolve()
+        if not path.resolve().is_relative_to(root):
+            raise StudyError(f"{path} leads outside the study", expected="a file of the study")
+        if not path.is_file():
+            raise StudyError(f"{path} is missing", remedy="compute the study again")
+        return path
+
+    def weights(self, model: str) -> Path | None:
+        """Path of the model's weights inside the study, or None (user code is never stored)."""
+        name = self.manifest.weights.get(model)
+        return None if name is None else self._file(name)
+
+    @functools.cached_property
+    def sample_ids(self) -> np.ndarray:
+        """(N,) ids of the inspection images, in the order of every clean array."""
+        return np.asarray(self.array("ids/inspection"))
+
+    @functools.cached_property
+    def labels(self) -> np.ndarray | None:
+        """(N,) int64 labels of the inspection images, or None."""
+        key = "labels/inspection"
+        return np.asarray(self.array(key)) if self.has_array(key) else None
+
+    @property
+    def images(self) -> np.ndarray:
+        """(N, H, W, C) uint8 inspection images, memory-mapped."""
+        return self.array("images/inspection")
+
+    def condition_ids(self, condition: str = CLEAN) -> np.ndarray:
+        """(M,) sample ids that ``condition`` covers."""
+        key = f"ids/condition/{condition}"
+        return np.asarray(self.array(key)) if self.has_array(key) else self.sample_ids
+
+    def samples(self, model: str, condition: str = CLEAN) -> pa.Table:
+        """Return one row per sample of what ``model`` did on ``condition``."""
+        name = self.manifest.samples.get(f"{model}/{condition}")
+        if name is None:
+            raise StudyError(
+                f"{model!r} was not measured on condition {condition!r}",
+                remedy="compute it with: compare or add",
+            )
+        path = self._file(name)
+        try:
+            return pq.read_table(path)
+        except (OSError, pa.ArrowException) as error:
+            raise StudyError(
+                f"{path} cannot be read ({type(error).__name__})", remedy="compute it again"
+            ) from error
+
+    def trace(self, model: str, condition: str = CLEAN) -> Trace:
+        """Return what ``model`` answered on ``condition``; arrays are memory-mapped."""
+        prefix = f"features/{model}/{condition}/"
+        features = {
+            key.removeprefix(prefix): self.array(key)
+            for key in self.manifest.arrays
+            if key.startswith(prefix)
+        }
+        return Trace(
+            model=model,
+            condition=condition,
+            sample_ids=self.condition_ids(condition),
+            logits=self.array(f"logits/{model}/{condition}"),
+            features=features,
+        )
+
+    def measures(self, model: str, condition: str = CLEAN) -> dict[str, Interval | None]:
+        """Return the headline measures by name; None is "not measured", never zero."""
+        record = self.record(f"measures/{model}/{condition}", {})
+        return {name: Interval.from_json(value) for name, value in record.items()}
+
+    def neighbors(self, model: str, condition: str = CLEAN) -> Neighbors | None:
+        """Return the nearest clean neighbors in ``model``'s features, or None."""
+        key = f"neighbors/{model}/{condition}"
+        if not self.has_array(f"{key}/indices"):
+            return None
+        return Neighbors(
+            indices=self.array(f"{key}/indices"), distances=self.array(f"{key}/distances")
+        )
+
+    def projection(self, student: str) -> Projection | None:
+        """Return both layouts of the clean images, teacher and ``student`` in one frame."""
+        if not (self.has_array("layout/teacher") and self.has_array(f"layout/{student}")):
+            return None
+        ids = self.sample_ids
+        quality = {
+            name: LayoutQuality(**self.record(f"layout_quality/{name}"))
+            for name in (TEACHER, student)
+        }
+        return Projection(
+            student_name=student,
+            sample_ids=ids,
+            conditions=np.full(len(ids), CLEAN),
+            teacher=self.array("layout/teacher"),
+            student=self.array(f"layout/{student}"),
+            far=np.zeros((len(ids), 2), dtype=bool),
+            teacher_quality=quality[TEACHER],
+            student_quality=quality[student],
+        )
+
+    def attributions(self, student: str) -> dict[str, AttributionMaps]:
+        """Return the stored maps of ``teacher``, ``student`` and ``pair``; empty when none."""
+        maps = {}
+        for part in (TEACHER, "student", "pair"):
+            key = f"attribution/{student}/{part}"
+            if (record := self.record(key)) is None:
+                continue
+            maps[part] = AttributionMaps(
+                **record,
+                sample_ids=self.array(f"attribution/{student}/sample_ids"),
+                explained_class=self.array(f"{key}/explained_class"),
+                values=self.array(f"{key}/values"),
+                completeness_error=self.array(f"{key}/completeness_error"),
+            )
+        return maps
+
+    def thumbnails(self, condition: str = CLEAN) -> Thumbnails:
+        """Return the thumbnails of ``condition``."""
+        name = self.manifest.thumbnails.get(condition)
+        if name is None:
+            raise StudyError(f"{self.path} holds no thumbnails of {condition!r}")
+        return Thumbnails.read(self._file(name))
+
+
+@dataclass(frozen=True, slots=True)
+class Thumbnails:
+    """WebP pictures by sample id."""
+
+    ids: Mapping[str, int]
+    pictures: pa.ChunkedArray
+
+    @classmethod
+    def read(cls, path: Path) -> Thumbnails:
+        """Read the thumbnails that lie in the Parquet file ``path``."""
+        try:
+            table = pq.read_table(path, columns=["sample_id", "webp"], memory_map=True)
+            ids = {name: row for row, name in enumerate(table["sample_id"].to_pylist())}
+        except (OSError, KeyError, pa.ArrowException) as error:
+            raise StudyError(f"{path} cannot be read ({type(error).__name__})") from error
+        return cls(ids, table["webp"])
+
+    def __contains__(self, sample_id: object) -> bool:
+        return sample_id in self.ids
+
+    def webp(self, sample_id: str) -> bytes:
+        """Return the picture of ``sample_id``; raises ``KeyError`` for an unknown id."""
+        return bytes(self.pictures[self.ids[sample_id]].as_py())
