@@ -122,11 +122,15 @@ class Study:
         """Whether an array is stored under ``key``."""
         return key in self.manifest.arrays
 
-    def array(self, key: str) -> np.ndarray:
-        """Return the array stored under ``key``, memory-mapped and read-only."""
+    def array_file(self, key: str) -> Path:
+        """Path of the ``.npy`` file stored under ``key``."""
         if key not in self.manifest.arrays:
             raise StudyError(f"{self.path} holds no array {key!r}", remedy="compute it again")
-        path = self._file(self.manifest.arrays[key])
+        return self._file(self.manifest.arrays[key])
+
+    def array(self, key: str) -> np.ndarray:
+        """Return the array stored under ``key``, memory-mapped and read-only."""
+        path = self.array_file(key)
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError, SyntaxError) as error:

@@ -1,0 +1,134 @@
+"""Stage: neighborhoods in feature space and both layouts in one frame."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analysis.digest import digest_array
+from analysis.divergence.bootstrap import bootstrap_mean
+from analysis.embedding.neighbors import nearest_neighbors, neighborhood_overlap
+from analysis.embedding.projection import fit_layout
+from analysis.embedding.quality import layout_quality
+from analysis.records import CLEAN, PENULTIMATE, TEACHER, Neighbors
+from analysis.store.files import write_array
+from analysis.study.stages import Products, Workbench
+
+NEIGHBORS_VERSION = 1
+LAYOUT_VERSION = 1
+OVERLAP_VERSION = 1
+
+
+def find_neighbors(bench: Workbench, model: str, features: Path) -> Products:
+    """Find every clean image's nearest clean images in the features of ``model``."""
+    values = np.load(features, mmap_mode="r")
+    if len(values) < 2:
+        return Products()
+
+    def work(folder: Path) -> Mapping[str, Any]:
+        bench.progress(f"neighbors of {model}", 0, 1)
+        found = nearest_neighbors(values, bench.config.neighbors)
+        write_array(folder / "indices.npy", found.indices)
+        write_array(folder / "distances.npy", found.distances)
+        bench.progress(f"neighbors of {model}", 1, 1)
+        return {}
+
+    output = bench.cache.run(
+        "neighbors",
+        work,
+        version=NEIGHBORS_VERSION,
+        inputs={"features": digest_array(values)},
+        config={"k": bench.config.neighbors},
+    )
+    base = f"neighbors/{model}/{CLEAN}"
+    return Products(
+        arrays={
+            f"{base}/indices": output.file("indices.npy"),
+            f"{base}/distances": output.file("distances.npy"),
+        },
+        seconds={base: output.seconds},
+    )
+
+
+def measure_overlap(bench: Workbench, student: str, arrays: Mapping[str, Path]) -> Products:
+    """Measure how much of each image's neighborhood teacher and ``student`` share."""
+    files = [arrays.get(f"neighbors/{name}/{CLEAN}/indices") for name in (TEACHER, student)]
+    if files[0] is None or files[1] is None:
+        return Products()
+    teacher, other = (np.load(path, mmap_mode="r") for path in files if path is not None)
+
+    def work(folder: Path) -> Mapping[str, Any]:
+        overlap = neighborhood_overlap(_indices(teacher), _indices(other))
+        write_array(folder / "overlap.npy", overlap)
+        interval = bootstrap_mean(overlap, seed=bench.config.seed, draws=bench.config.draws)
+        return {"mean": interval.to_json(), "k": int(teacher.shape[1])}
+
+    output = bench.cache.run(
+        "overlap",
+        work,
+        version=OVERLAP_VERSION,
+        inputs={"teacher": digest_array(teacher), "student": digest_array(other)},
+        config={"seed": bench.config.seed, "draws": bench.config.draws},
+    )
+    base = f"{student}/{CLEAN}"
+    return Products(
+        arrays={f"divergence/{base}/neighborhood_overlap": output.file("overlap.npy")},
+        records={f"overlap/{base}": output.record["mean"]},
+        seconds={f"overlap/{base}": output.seconds},
+    )
+
+
+def _indices(indices: np.ndarray) -> Neighbors:
+    return Neighbors(indices=indices, distances=np.zeros(indices.shape, dtype=np.float32))
+
+
+def lay_out(
+    bench: Workbench, model: str, arrays: Mapping[str, Path], *, start: Path | None = None
+) -> Products:
+    """Lay out the clean images by the features of ``model``, started from the layout ``start``.
+
+    The teacher is laid out first; every student starts from it, which puts all into one frame.
+    """
+    if f"neighbors/{model}/{CLEAN}/indices" not in arrays:
+        return Products()
+    features = np.load(arrays[f"features/{model}/{CLEAN}/{PENULTIMATE}"], mmap_mode="r")
+    neighbors = Neighbors(
+        indices=np.load(arrays[f"neighbors/{model}/{CLEAN}/indices"], mmap_mode="r"),
+        distances=np.load(arrays[f"neighbors/{model}/{CLEAN}/distances"], mmap_mode="r"),
+    )
+    init = None if start is None else np.load(start)
+    config = {"seed": bench.config.seed, "epochs": bench.config.epochs}
+
+    def work(folder: Path) -> Mapping[str, Any]:
+        stage = f"map of {model}"
+        layout = fit_layout(
+            features,
+            neighbors,
+            seed=bench.config.seed,
+            init=init,
+            epochs=bench.config.epochs,
+            progress=lambda _, done, total: bench.progress(stage, done, total),
+        )
+        write_array(folder / "layout.npy", layout)
+        return dataclasses.asdict(layout_quality(features, layout, seed=bench.config.seed))
+
+    output = bench.cache.run(
+        "layout",
+        work,
+        version=LAYOUT_VERSION,
+        inputs={
+            "features": digest_array(features),
+            "neighbors": digest_array(neighbors.indices),
+            "start": None if init is None else digest_array(init),
+        },
+        config=config,
+    )
+    return Products(
+        arrays={f"layout/{model}": output.file("layout.npy")},
+        records={f"layout_quality/{model}": dict(output.record)},
+        seconds={f"layout/{model}": output.seconds},
+    )

@@ -1,0 +1,99 @@
+"""Stage: decode an image source once into memory-mapped pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analysis.data.imageset import ImageSet
+from analysis.data.sources import load_images
+from analysis.digest import digest_file, digest_json
+from analysis.store import StageCache, Study
+from analysis.store.cache import Progress
+from analysis.store.files import write_array
+from analysis.study.stages import silent
+
+VERSION = 1
+
+
+def load_image_set(
+    cache: StageCache,
+    source: str,
+    *,
+    name: str = "inspection",
+    size: int | None = None,
+    channels: int | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> ImageSet:
+    """Return the images of ``source``, decoded once per content and memory-mapped.
+
+    ``source`` is a path or a generator (``signs:test,n=500``, ``digits``); see
+    :func:`analysis.data.sources.load_images` for the other arguments and the errors.
+    """
+    options = {"name": name, "size": size, "channels": channels, "limit": limit, "seed": seed}
+
+    def work(folder: Path) -> Mapping[str, Any]:
+        images = load_images(source, workdir=folder, progress=progress, **_arguments(options))
+        if not isinstance(images.images, np.memmap):
+            write_array(folder / "images.npy", np.asarray(images.images))
+        write_array(folder / "ids.npy", np.asarray(images.sample_ids))
+        if images.labels is not None:
+            write_array(folder / "labels.npy", images.labels)
+        return {
+            "name": images.name,
+            "source": images.source,
+            "class_names": None if images.class_names is None else list(images.class_names),
+            "digest": images.digest,
+            "labeled": images.labels is not None,
+        }
+
+    inputs = {"source": source_digest(source)}
+    output = cache.run("images", work, version=VERSION, inputs=inputs, config=options)
+    labels = output.file("labels.npy")
+    return ImageSet(
+        name=output.record["name"],
+        images=np.load(output.file("images.npy"), mmap_mode="r"),
+        labels=np.load(labels) if output.record["labeled"] else None,
+        sample_ids=np.load(output.file("ids.npy")),
+        class_names=_tuple(output.record["class_names"]),
+        source=output.record["source"],
+    )
+
+
+def _arguments(options: Mapping[str, Any]) -> dict[str, Any]:
+    size = options["size"]
+    return {**options, "size": None if size is None else (size, size)}
+
+
+def _tuple(names: list[str] | None) -> tuple[str, ...] | None:
+    return None if names is None else tuple(names)
+
+
+def source_digest(source: str) -> str:
+    """Digest of what ``source`` holds: file contents by relative name, or a generator's text."""
+    path = Path(source)
+    if path.is_file():
+        return digest_file(path)
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        rows = [[file.relative_to(path).as_posix(), digest_file(file)] for file in files]
+        return digest_json([path.name, rows])
+    return digest_json(["generator", source])
+
+
+def images_of_study(study: Study) -> ImageSet:
+    """Return the inspection images as a study holds them."""
+    card = study.inspection
+    return ImageSet(
+        name=card.name,
+        images=study.images,
+        labels=study.labels,
+        sample_ids=study.sample_ids,
+        class_names=study.class_names,
+        source=card.source,
+    )

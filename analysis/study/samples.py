@@ -1,0 +1,98 @@
+"""Stage: one row per sample of what a model did on a condition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from analysis.divergence import outputs
+from analysis.records import CLEAN, TEACHER
+
+SAMPLE_SCHEMA = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("condition", pa.string()),
+        ("model", pa.string()),
+        ("label", pa.int32()),
+        ("answer", pa.int32()),
+        ("confidence", pa.float32()),
+        ("p_label", pa.float32()),
+        ("correct", pa.bool_()),
+        ("teacher_answer", pa.int32()),
+        ("teacher_confidence", pa.float32()),
+        ("agreement", pa.bool_()),
+        ("kl_teacher_student", pa.float32()),
+        ("kl_student_teacher", pa.float32()),
+        ("js", pa.float32()),
+        ("top5_overlap", pa.float32()),
+        ("confidence_gap", pa.float32()),
+        ("negative_flips", pa.bool_()),
+        ("neighborhood_overlap", pa.float32()),
+        ("attributed", pa.bool_()),
+    ]
+)
+
+
+def sample_table(
+    model: str,
+    sample_ids: np.ndarray,
+    labels: np.ndarray | None,
+    arrays: Mapping[str, Path],
+    *,
+    condition: str = CLEAN,
+) -> pa.Table:
+    """Return one row per sample; what was not measured is null, never zero.
+
+    The teacher's rows have null in every column that compares with the teacher.
+    """
+    n = len(sample_ids)
+    logits = np.load(arrays[f"logits/{model}/{condition}"], mmap_mode="r")
+    answer = outputs.answers(logits)
+    columns: dict[str, object] = {
+        "sample_id": [str(name) for name in sample_ids],
+        "condition": [condition] * n,
+        "model": [model] * n,
+        "answer": answer,
+        "confidence": outputs.confidence(logits),
+    }
+    if labels is not None:
+        columns["label"] = labels
+        columns["p_label"] = outputs.class_probability(logits, labels)
+        columns["correct"] = answer == labels
+    if model != TEACHER:
+        columns.update(_comparison(model, sample_ids, arrays, condition))
+    return pa.table(
+        [_column(columns.get(field.name), field, n) for field in SAMPLE_SCHEMA],
+        schema=SAMPLE_SCHEMA,
+    )
+
+
+def _comparison(
+    model: str, sample_ids: np.ndarray, arrays: Mapping[str, Path], condition: str
+) -> dict[str, object]:
+    teacher = np.load(arrays[f"logits/{TEACHER}/{condition}"], mmap_mode="r")
+    columns: dict[str, object] = {
+        "teacher_answer": outputs.answers(teacher),
+        "teacher_confidence": outputs.confidence(teacher),
+    }
+    base = f"divergence/{model}/{condition}/"
+    for key, path in arrays.items():
+        if key.startswith(base):
+            columns[key.removeprefix(base)] = np.load(path)
+    attributed = arrays.get(f"attribution/{model}/sample_ids")
+    if attributed is not None and condition == CLEAN:
+        columns["attributed"] = np.isin(sample_ids, np.load(attributed))
+    return columns
+
+
+def _column(values: object, field: pa.Field, n: int) -> pa.Array:
+    if values is None:
+        return pa.nulls(n, field.type)
+    if isinstance(values, np.ndarray):
+        if pa.types.is_boolean(field.type):
+            return pa.array(values.astype(bool))
+        return pa.array(values.astype(field.type.to_pandas_dtype()))
+    return pa.array(values, field.type)
