@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from analysis.digest import digest_json
-from analysis.errors import StorageError
+from analysis.errors import BusyError, StorageError
 from analysis.store.files import storage_errors, write_json
 
 Progress = Callable[[str, int, int], None]
@@ -124,8 +124,17 @@ class StageCache:
     def clear(self) -> int:
         """Delete every stage, finished or not; return the number of bytes that were held.
 
-        Studies keep what they hold: their files are links or copies of their own.
+        Studies keep what they hold: their files are links or copies of their own. Raises
+        :class:`~analysis.errors.BusyError` when a stage is running.
         """
+        for path in self.root.glob("*/*.lock"):
+            try:
+                FileLock(path, timeout=0).acquire().lock.release()
+            except Timeout as error:
+                raise BusyError(
+                    f"stage {path.parent.name!r} is being computed in {self.root.parent.parent}",
+                    remedy="wait for it, or stop it",
+                ) from error
         held = self.size()
         try:
             shutil.rmtree(self.root, ignore_errors=False)

@@ -7,6 +7,7 @@ never leaves a study locked. A new study appears with its manifest, whole.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -114,12 +115,10 @@ class StudyWriter:
 
     def publish(self, manifest: Manifest) -> Study:
         """Write ``manifest`` with this writer's files and records; return the study."""
-        whole = Manifest(
-            **{
-                **{name: getattr(manifest, name) for name in _KEPT},
-                **{name: {**getattr(manifest, name), **getattr(self, name)} for name in _COLLECTED},
-            }
-        )
+        collected = {
+            name: {**getattr(manifest, name), **getattr(self, name)} for name in _COLLECTED
+        }
+        whole = dataclasses.replace(manifest, **collected)
         whole.write(self._root)
         if self._new:
             with storage_errors(self.folder):
@@ -132,7 +131,6 @@ class StudyWriter:
 
 
 _COLLECTED = ("arrays", "samples", "weights", "thumbnails", "stored", "records")
-_KEPT = ("name", "class_names", "models", "image_sets", "conditions", "config", "provenance")
 
 
 def delete_orphans(folder: Path, manifest: Manifest) -> int:

@@ -40,11 +40,14 @@ def attribute_probe(
     images: ImageSet,
     kl: np.ndarray,
     answers: Mapping[str, np.ndarray],
+    *,
+    order: tuple[int, ...] | None = None,
 ) -> Products:
     """Compute integrated gradients of teacher, ``student`` and the pair on the probe subset.
 
     Teacher and student explain their own answers; the pair explains p_S(c) - p_T(c) for the
-    student's answer c. ``answers`` holds both models' answers (N,).
+    student's answer c. ``answers`` holds both models' answers (N,) in the study's order of
+    classes; ``order`` says which of the student's outputs each of these classes is.
     """
     if bench.config.probe == 0:
         return Products()
@@ -58,6 +61,7 @@ def attribute_probe(
             probe,
             teacher_class=answers["teacher"][rows],
             student_class=answers["student"][rows],
+            student_order=order,
             steps=bench.config.steps,
             progress=lambda _, done, total: bench.progress(
                 f"attributions of {student}", done, total
@@ -80,7 +84,7 @@ def attribute_probe(
             "rows": rows.tolist(),
             "classes": {key: value[rows].tolist() for key, value in answers.items()},
         },
-        config={"steps": bench.config.steps},
+        config={"steps": bench.config.steps, "order": order},
     )
     base = f"attribution/{student}"
     arrays = {f"{base}/sample_ids": output.file("sample_ids.npy")}

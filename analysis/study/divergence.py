@@ -59,7 +59,7 @@ def measure_divergence(
     student_logits: Path,
     labels: np.ndarray | None,
     *,
-    classes: int,
+    names: tuple[str, ...],
     condition: str = CLEAN,
 ) -> Products:
     """Measure how far ``student`` parts from the teacher on ``condition``."""

@@ -1,0 +1,138 @@
+"""Agree on the classes: one order of names for images, teacher and students.
+
+Names decide where there are names; positions decide where there are none, and then a
+permutation that would explain much of the disagreement is reported (:func:`permutation_finding`)
+instead of being applied silently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from analysis.data.imageset import ImageSet
+from analysis.divergence.outputs import find_permutation
+from analysis.errors import ImageSetError, ModelError
+from analysis.models.handle import ModelHandle
+
+
+@dataclass(frozen=True, slots=True)
+class ClassPlan:
+    """The common order of classes.
+
+    ``labels`` are the images' labels in that order (or None); ``orders[student]`` reorders a
+    student's logits (column j is its output ``order[j]``), None where nothing is to be done.
+    """
+
+    names: tuple[str, ...]
+    labels: np.ndarray | None
+    orders: Mapping[str, tuple[int, ...] | None]
+    notes: Mapping[str, Sequence[dict[str, Any]]]
+
+
+def plan_classes(
+    images: ImageSet,
+    teacher: ModelHandle,
+    students: Mapping[str, ModelHandle],
+    *,
+    given: Mapping[str, Sequence[str]] | None = None,
+) -> ClassPlan:
+    """Find the common order of classes.
+
+    ``given`` names the outputs of students whose files do not. Raises
+    :class:`~analysis.errors.ModelError` or :class:`~analysis.errors.ImageSetError` when the
+    numbers of classes differ.
+    """
+    names = _common_names(images, teacher)
+    orders: dict[str, tuple[int, ...] | None] = {}
+    notes: dict[str, list[dict[str, Any]]] = {}
+    for name, handle in students.items():
+        if handle.num_classes != len(names):
+            raise ModelError(
+                f"student {name!r} answers {handle.num_classes} classes, the teacher {len(names)}",
+                expected="two classifiers of the same classes",
+            )
+        own = (given or {}).get(name) or handle.class_names
+        orders[name], notes[name] = _student_order(name, own, names)
+    return ClassPlan(names, _labels(images, names), orders, notes)
+
+
+def _common_names(images: ImageSet, teacher: ModelHandle) -> tuple[str, ...]:
+    if teacher.class_names:
+        return tuple(teacher.class_names)
+    if images.class_names and len(images.class_names) == teacher.num_classes:
+        return tuple(images.class_names)
+    return tuple(f"class {index}" for index in range(teacher.num_classes))
+
+
+def _labels(images: ImageSet, names: tuple[str, ...]) -> np.ndarray | None:
+    if images.labels is None:
+        return None
+    own = images.class_names
+    if own and set(own) <= set(names):
+        return np.asarray([names.index(name) for name in own])[images.labels]
+    if (own and len(own) != len(names)) or images.labels.max() >= len(names):
+        count = len(own) if own else int(images.labels.max()) + 1
+        raise ImageSetError(
+            f"the images have {count} classes, the teacher answers {len(names)}",
+            expected="images of the teacher's classes",
+            remedy="check the folder names, or name the teacher's classes in its weights",
+        )
+    return images.labels
+
+
+def _student_order(
+    student: str, own: Sequence[str] | None, names: tuple[str, ...]
+) -> tuple[tuple[int, ...] | None, list[dict[str, Any]]]:
+    if own is None or tuple(own) == names:
+        return None, []
+    if len(own) != len(names):
+        raise ModelError(
+            f"student {student!r} has {len(names)} outputs but {len(own)} class names",
+            remedy="give one name per output, in the order of the outputs",
+        )
+    if set(own) != set(names):
+        foreign = next(name for name in own if name not in names)
+        text = (
+            f"Its class names differ from the teacher's (for one, {foreign!r}); "
+            "outputs are compared by position."
+        )
+        return None, [{"kind": "class_names", "text": text}]
+    order = tuple(list(own).index(name) for name in names)
+    text = "Its outputs come in another order than the teacher's; they are compared by name."
+    return order, [{"kind": "reordered", "text": text, "order": list(order)}]
+
+
+def permutation_finding(
+    student: str, names: Sequence[str], teacher_logits: np.ndarray, student_logits: np.ndarray
+) -> dict[str, Any] | None:
+    """Say so when a permutation of the student's classes would raise agreement a lot.
+
+    Returns a JSON finding that names the permutation and the remedy, or None.
+    """
+    found = find_permutation(teacher_logits, student_logits)
+    if found is None:
+        return None
+    moved = [
+        {"output": int(source), "means": names[target]}
+        for target, source in enumerate(found.permutation)
+        if source != target
+    ]
+    listed = ", ".join(f"{row['output']} = {row['means']}" for row in moved[:4])
+    more = f" and {len(moved) - 4} more" if len(moved) > 4 else ""
+    return {
+        "kind": "permutation",
+        "text": (
+            f"The classes of {student} look permuted: with outputs {listed}{more} its agreement "
+            f"with the teacher would be {100 * found.agreement_after:.1f} % instead of "
+            f"{100 * found.agreement_before:.1f} %."
+        ),
+        "remedy": f"Name its outputs in their order: --class-names {student}=FILE",
+        "permutation": [int(source) for source in found.permutation],
+        "names": [names[list(found.permutation).index(i)] for i in range(len(names))],
+        "agreement_before": found.agreement_before,
+        "agreement_after": found.agreement_after,
+    }

@@ -1,0 +1,79 @@
+"""The headline of a study: what ``show`` prints and a pipeline reads."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from analysis.records import CLEAN, TEACHER, Student
+from analysis.store import Study
+
+MEASURES = (
+    "accuracy",
+    "agreement",
+    "kl_teacher_student",
+    "kl_student_teacher",
+    "js",
+    "churn",
+    "top5_overlap",
+    "confidence_gap",
+    "negative_flips",
+    "ece",
+    "mean_neighborhood_overlap",
+)
+
+
+def headline(study: Study) -> dict[str, Any]:
+    """Return the study's headline as JSON.
+
+    Every measure is ``{value, low, high}`` (95 % bootstrap interval) or null where it was not
+    measured. Keys: ``study``, ``teacher``, ``students.<name>``; checkpoints and references are
+    not listed.
+    """
+    card = study.inspection
+    return {
+        "study": {
+            "name": study.name,
+            "digest": study.digest,
+            "created": study.created,
+            "images": card.n,
+            "labeled": card.labeled,
+            "classes": list(study.class_names),
+            "conditions": list(study.conditions),
+        },
+        "teacher": {
+            **_model(study.teacher),
+            **{key: _interval(study, TEACHER, key) for key in ("accuracy", "ece")},
+        },
+        "students": {
+            name: {
+                "role": model.role,
+                "parent": model.parent,
+                "epoch": model.epoch,
+                **_model(model),
+                **{key: _interval(study, name, key) for key in MEASURES},
+                "worst_class": worst_class(study, name),
+                "findings": study.record(f"findings/{name}", []),
+            }
+            for name, model in study.students.items()
+        },
+    }
+
+
+def _model(model: Student) -> dict[str, Any]:
+    cost = {} if model.cost is None else dataclasses.asdict(model.cost)
+    return {"architecture": model.architecture, "spec": model.spec, "digest": model.digest, **cost}
+
+
+def _interval(study: Study, model: str, key: str) -> dict[str, float | None] | None:
+    value = study.measures(model, CLEAN).get(key)
+    return None if value is None else value.to_json()
+
+
+def worst_class(study: Study, student: str) -> dict[str, Any] | None:
+    """Return the class on which ``student`` agrees least with the teacher, or None."""
+    rows = [row for row in study.record(f"per_class/{student}/{CLEAN}", []) if row["n"]]
+    if not rows:
+        return None
+    worst = min(rows, key=lambda row: row["agreement"]["value"])
+    return {"class": study.class_names[worst["class_index"]], **worst}

@@ -1,0 +1,88 @@
+"""How students are named before they are loaded: specs, checkpoints, class names."""
+
+from __future__ import annotations
+
+import glob
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from analysis.errors import InputError
+from analysis.records import TEACHER, Role
+
+_EPOCH = re.compile(r"(\d+)(?!.*\d)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudentSpec:
+    """A model spec with the part that the student plays in the study."""
+
+    spec: str = ""
+    role: Role = "subject"
+    parent: str | None = None
+    epoch: int | None = None
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+
+def default_name(spec: str) -> str:
+    """Name a student after its weights file: ``resnet14@run/small.pt`` is ``small``."""
+    weights = spec.rsplit("@", 1)[-1].split(",", 1)[0]
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(weights).stem).strip("-.")[:64]
+    return "student" if stem.lower() in ("", TEACHER) else stem
+
+
+def expand_checkpoints(name: str, pattern: str, student: StudentSpec) -> dict[str, StudentSpec]:
+    """Return the checkpoints of student ``name`` that match the glob ``pattern``.
+
+    The last number in a file's name is its epoch. Files that do not say what they are (any but
+    our own ``.safetensors``) take architecture and options from the student's spec.
+    """
+    paths = sorted(Path(path) for path in glob.glob(pattern))
+    if not paths:
+        raise InputError(
+            f"no file matches {pattern!r}", expected="checkpoints, e.g. 'run/epoch_*.safetensors'"
+        )
+    rows: dict[str, StudentSpec] = {}
+    for path in paths:
+        match = _EPOCH.search(path.stem)
+        if match is None:
+            raise InputError(f"checkpoint {path.name!r} has no epoch in its name")
+        epoch = int(match[1])
+        key = f"{name}.epoch-{epoch:04d}"
+        if key in rows:
+            raise InputError(f"two checkpoints of {name!r} are of epoch {epoch}")
+        rows[key] = StudentSpec(
+            spec=_checkpoint_spec(path, student.spec), role="checkpoint", parent=name, epoch=epoch
+        )
+    return rows
+
+
+def _checkpoint_spec(path: Path, spec: str) -> str:
+    architecture, at, rest = spec.rpartition("@")
+    if not at:
+        return str(path)
+    options = re.findall(r",(?:normalize|classes|width)=[^,]+", rest)
+    return f"{architecture}@{path}{''.join(options)}"
+
+
+def read_class_names(path: Path) -> list[str]:
+    """Read class names: a JSON list, or one name a line."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"class names {path} cannot be read", expected="a text file with one name a line"
+        ) from error
+    if text.lstrip().startswith("["):
+        try:
+            names = json.loads(text)
+        except ValueError as error:
+            raise InputError(f"class names {path} are not valid JSON") from error
+    else:
+        names = [line.strip() for line in text.splitlines() if line.strip()]
+    if not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
+        raise InputError(f"class names {path}", expected="different names, each a text")
+    return list(names)

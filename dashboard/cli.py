@@ -1,0 +1,310 @@
+"""The command line: ``distillscope``.
+
+Bad input is one line on stderr and exit status 2; a traceback never.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import click
+import typer
+
+from analysis.errors import Cancelled, DistillscopeError, InputError
+from analysis.store import Study, delete_orphans, workspace_cache, writing
+from dashboard import terminal
+
+if TYPE_CHECKING:
+    from analysis.study.stages import CompareConfig
+
+app = typer.Typer(
+    name="distillscope",
+    help=(
+        "See where a distilled student parts from its teacher, and why.\n\n"
+        "A model is named by a spec: ARCH@WEIGHTS[,normalize=imagenet|cifar10|none|m:m:m/s:s:s]"
+        "[,classes=N][,width=N], or by a .safetensors file that distillscope wrote. "
+        "Start with:  distillscope demo"
+    ),
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+_STUDENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)=(?P<spec>.+)", re.DOTALL)
+
+TrustCode = Annotated[
+    list[Path] | None,
+    typer.Option(help="Allow this Python file to run, for specs like FILE.py:factory@WEIGHTS."),
+]
+Threads = Annotated[int | None, typer.Option(help="CPU threads (default: all).", min=1)]
+Device = Annotated[str, typer.Option(help="Where models run: cpu, cuda, cuda:1, mps.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn.", min=0)]
+Students = Annotated[
+    list[str], typer.Option("--student", help="[NAME=]SPEC of a student; repeat for several.")
+]
+Checkpoints = Annotated[
+    list[str] | None,
+    typer.Option(help="NAME='run/epoch_*.pt': epochs of student NAME, for the training timeline."),
+]
+ClassNames = Annotated[
+    list[str] | None,
+    typer.Option(help="[NAME=]FILE: class names of a student's outputs, one a line, in order."),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+Port = Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)]
+NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Only print the address.")]
+
+
+@app.command()
+def compare(
+    teacher: Annotated[str, typer.Option(help="SPEC of the teacher.")],
+    student: Students,
+    images: Annotated[
+        str,
+        typer.Option(help="Image folder, .parquet, .npz, 'digits' or 'signs:test[,n=N,seed=S]'."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the study.")],
+    checkpoints: Checkpoints = None,
+    limit: Annotated[int | None, typer.Option(help="Use at most N images (seeded).")] = None,
+    size: Annotated[int | None, typer.Option(help="Resize images to N x N pixels.")] = None,
+    probe: Annotated[int, typer.Option(help="Images to compute attributions of.")] = 128,
+    class_names: ClassNames = None,
+    trust_code: TrustCode = None,
+    device: Device = "cpu",
+    threads: Threads = None,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Compare a teacher with its students on a set of images, into a study.
+
+    A run that is killed goes on where it stopped when the same command is given again.
+
+    Example:  distillscope compare --teacher resnet20@teacher.th,normalize=imagenet
+    --student small=student.safetensors --images test.parquet --out studies/first
+    """
+    from analysis.study.comparison import compare as run
+    from analysis.study.stages import CompareConfig
+
+    config = CompareConfig(limit=limit, size=size, probe=probe, seed=seed)
+    named = _students(student, checkpoints)
+    names = _class_names(class_names, list(named))
+    _use_threads(threads)
+    with terminal.stage_progress(quiet=quiet) as progress:
+        study = run(
+            teacher=teacher,
+            students=named,
+            images=images,
+            out=out,
+            config=config,
+            trusted_code=trust_code or (),
+            class_names=names,
+            device=device,
+            progress=progress,
+        )
+    _done(study)
+
+
+@app.command()
+def add(
+    study: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the study.")],
+    student: Students,
+    checkpoints: Checkpoints = None,
+    class_names: ClassNames = None,
+    trust_code: TrustCode = None,
+    device: Device = "cpu",
+    threads: Threads = None,
+    quiet: Quiet = False,
+) -> None:
+    """Add students to a study; only what is new is computed."""
+    from analysis.study.comparison import add_students
+
+    Study.open(study)  # before torch is loaded: a wrong folder is answered at once
+    named = _students(student, checkpoints)
+    names = _class_names(class_names, list(named))
+    _use_threads(threads)
+    with terminal.stage_progress(quiet=quiet) as progress:
+        result = add_students(
+            study,
+            named,
+            trusted_code=trust_code or (),
+            class_names=names,
+            device=device,
+            progress=progress,
+        )
+    _done(result)
+
+
+@app.command()
+def show(
+    study: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the study.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a pipeline.")] = False,
+) -> None:
+    """Print the headline of a study."""
+    from analysis.study.headline import headline
+
+    opened = Study.open(study)
+    if as_json:
+        print(json.dumps(headline(opened), indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        terminal.print_study(opened)
+
+
+@app.command("open")
+def open_study(
+    study: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the study.")],
+    port: Port = 8501,
+    no_browser: NoBrowser = False,
+) -> None:
+    """Open a study in the browser (the server listens on 127.0.0.1 only)."""
+    from dashboard.server import serve
+
+    Study.open(study)
+    serve(study, port=port, open_browser=not no_browser)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of the demo's study.")] = Path(
+        "studies/road-signs"
+    ),
+    port: Port = 8501,
+    no_browser: NoBrowser = False,
+    threads: Threads = None,
+    quiet: Quiet = False,
+) -> None:
+    """Compare the embedded road-sign models and open the dashboard."""
+    from analysis.study.demo import demo_is_current, make_demo
+    from dashboard.server import serve
+
+    if not demo_is_current(out):
+        _use_threads(threads)
+        with terminal.stage_progress(quiet=quiet) as progress:
+            make_demo(out, progress=progress)
+    serve(out, port=port, open_browser=not no_browser)
+
+
+@app.command()
+def export(
+    study: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the study.")],
+    samples: Annotated[Path, typer.Option(help="Where to write: .parquet or .csv.")],
+) -> None:
+    """Write one row per sample x condition x model."""
+    from analysis.study.export import export_samples
+
+    rows = export_samples(Study.open(study), samples)
+    print(f"{rows} rows in {samples}")
+
+
+@app.command()
+def clean(
+    workspace: Annotated[
+        Path, typer.Argument(metavar="WORKSPACE", help="Folder that holds studies.")
+    ],
+) -> None:
+    """Delete cached stages and files that no study names; studies stay whole."""
+    if not (workspace / ".distillscope").is_dir():
+        raise InputError(
+            f"{workspace} is not a workspace", expected="a folder of studies (with .distillscope/)"
+        )
+    freed = workspace_cache(workspace).clear()
+    for manifest in sorted(workspace.glob("*/study.json")):
+        with writing(manifest.parent):
+            freed += delete_orphans(manifest.parent, Study.open(manifest.parent).manifest)
+    print(f"{freed / 1e6:.1f} MB deleted")
+
+
+def _students(values: Sequence[str], checkpoints: Sequence[str] | None) -> dict[str, Any]:
+    from analysis.study.specs import StudentSpec, default_name, expand_checkpoints
+
+    students: dict[str, Any] = {}
+    for value in values:
+        match = _STUDENT.fullmatch(value)
+        name, spec = (match["name"], match["spec"]) if match else (default_name(value), value)
+        if name in students:
+            raise InputError(
+                f"two students are named {name!r}", remedy="name them: --student NAME=SPEC"
+            )
+        students[name] = StudentSpec(spec=spec)
+    for value in checkpoints or ():
+        match = _STUDENT.fullmatch(value)
+        if match is None or match["name"] not in students:
+            raise InputError(
+                f"--checkpoints {value!r}",
+                expected="NAME='run/epoch_*.safetensors' with the name of a --student",
+            )
+        students |= expand_checkpoints(match["name"], match["spec"], students[match["name"]])
+    return students
+
+
+def _class_names(values: Sequence[str] | None, students: Sequence[str]) -> dict[str, list[str]]:
+    from analysis.study.specs import read_class_names
+
+    names: dict[str, list[str]] = {}
+    for value in values or ():
+        match = _STUDENT.fullmatch(value)
+        path = Path(match["spec"] if match else value)
+        targets = [match["name"]] if match else list(students)
+        if match and match["name"] not in students:
+            raise InputError(
+                f"--class-names {value!r} names no student", expected=", ".join(students)
+            )
+        names |= dict.fromkeys(targets, read_class_names(path))
+    return names
+
+
+def _use_threads(threads: int | None) -> None:
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def _done(study: Study) -> None:
+    terminal.print_study(study)
+    print(f"\nopen it with:  distillscope open {study.path}")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 a defect of ours, 2 bad input, 130 cancelled."""
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        result = app(arguments, standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message())
+        return 2
+    except click.ClickException as error:
+        terminal.fail(f"{error.format_message()} (distillscope --help lists what there is)")
+        return 2
+    except (Cancelled, KeyboardInterrupt, click.Abort):
+        terminal.fail("cancelled; finished stages are kept")
+        return 130
+    except DistillscopeError as error:
+        terminal.fail(str(error))
+        return 2
+    except BrokenPipeError:
+        # The reader of a pipe went away (`show | head`); leave quietly.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if os.environ.get("DISTILLSCOPE_TRACEBACK"):
+            raise
+        terminal.fail(
+            f"internal error, {type(error).__name__}: {error} "
+            "(set DISTILLSCOPE_TRACEBACK=1 to see where)"
+        )
+        return 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""What the terminal shows: progress of stages, tables, one-line errors."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from analysis.records import Interval
+from analysis.store import Progress as Report
+from analysis.store import Study
+
+console = Console(stderr=True)
+
+
+def fail(message: str) -> None:
+    """Print an error as one line on stderr, whatever is in it."""
+    line = " ".join(message.split())
+    print(f"error: {line}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def stage_progress(*, quiet: bool = False) -> Iterator[Report]:
+    """Show one bar per stage; without a terminal, one line per finished stage."""
+    if quiet:
+        yield lambda stage, done, total: None
+    elif not console.is_terminal:
+        yield _lines()
+    else:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=console) as bars:
+            yield _bars(bars)
+
+
+def _bars(bars: Progress) -> Report:
+    tasks: dict[str, TaskID] = {}
+
+    def report(stage: str, done: int, total: int) -> None:
+        if stage not in tasks:
+            tasks[stage] = bars.add_task(stage, total=total)
+        bars.update(tasks[stage], completed=done, total=total)
+
+    return report
+
+
+def _lines() -> Report:
+    finished: set[str] = set()
+
+    def report(stage: str, done: int, total: int) -> None:
+        if done >= total and stage not in finished:
+            finished.add(stage)
+            print(f"{stage}: {done} of {total}", file=sys.stderr, flush=True)
+
+    return report
+
+
+def share(value: Interval | None) -> str:
+    """Format a share in percent with its interval."""
+    return _interval(value, 100.0, ".1f")
+
+
+def nats(value: Interval | None) -> str:
+    """Format nats with two decimals and the interval."""
+    return _interval(value, 1.0, ".2f")
+
+
+def _interval(value: Interval | None, scale: float, form: str) -> str:
+    if value is None:
+        return "not measured"
+    text = f"{value.value * scale:{form}}"
+    if value.low is not None and value.high is not None:
+        text += f" [{value.low * scale:{form}}, {value.high * scale:{form}}]"
+    return text
+
+
+def print_study(study: Study) -> None:
+    """Print the headline of a study as a table."""
+    out = Console()
+    card = study.inspection
+    out.print(
+        f"[bold]{_plain(study.name)}[/bold]: {card.n} images, {len(study.class_names)} classes, "
+        f"{len(study.students)} student(s)"
+    )
+    table = Table(show_edge=False, pad_edge=False)
+    for title, justify in _COLUMNS:
+        table.add_column(title, justify=justify)
+    for name, model in {"teacher": study.teacher, **study.students}.items():
+        measures = study.measures(name)
+        cost = model.cost
+        table.add_row(
+            _plain(name),
+            share(measures.get("accuracy")),
+            *(("", "", "", "") if name == "teacher" else _comparison(measures)),
+            share(measures.get("ece")),
+            "" if cost is None else f"{cost.parameters:,}",
+            "" if cost is None else f"{cost.macs / 1e6:.1f}",
+        )
+    out.print(table)
+    for name in study.students:
+        for finding in study.record(f"findings/{name}", []):
+            out.print(f"! {_plain(name)}: {_plain(finding['text'])}")
+            if "remedy" in finding:
+                out.print(f"  {_plain(finding['remedy'])}")
+
+
+_COLUMNS = (
+    ("model", "left"),
+    ("accuracy, %", "right"),
+    ("agreement, %", "right"),
+    ("KL(T‖S), nats", "right"),
+    ("negative flips, %", "right"),
+    ("shared neighbors, %", "right"),
+    ("ECE, points", "right"),
+    ("parameters", "right"),
+    ("MMACs", "right"),
+)
+
+
+def _comparison(measures: dict[str, Interval | None]) -> tuple[str, str, str, str]:
+    return (
+        share(measures.get("agreement")),
+        nats(measures.get("kl_teacher_student")),
+        share(measures.get("negative_flips")),
+        share(measures.get("mean_neighborhood_overlap")),
+    )
+
+
+def _plain(text: str) -> str:
+    # rich reads [..] as markup and the terminal reads control characters; names may hold both.
+    clean = "".join(character if character.isprintable() else "?" for character in text)
+    return clean.replace("[", r"\[")
