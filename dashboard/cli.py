@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import click
 import typer
@@ -19,9 +19,6 @@ import typer
 from analysis.errors import Cancelled, DistillscopeError, InputError
 from analysis.store import Study, delete_orphans, workspace_cache, writing
 from dashboard import terminal
-
-if TYPE_CHECKING:
-    from analysis.study.stages import CompareConfig
 
 app = typer.Typer(
     name="distillscope",
@@ -181,6 +178,7 @@ def demo(
 ) -> None:
     """Compare the embedded road-sign models and open the dashboard."""
     from analysis.study.demo import demo_is_current, make_demo
+
     from dashboard.server import serve
 
     if not demo_is_current(out):

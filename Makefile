@@ -1,0 +1,62 @@
+# Every target does its own set-up: a fresh clone needs Python 3.11 and make, nothing else.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+# A pin that has no wheel for this platform's CPU build would pull in gigabytes of CUDA; torch is
+# therefore installed first, by its exact version (constraints.txt).
+TORCH := $(shell grep '^torch==' constraints.txt)
+READY := $(VENV)/.ready
+TEST_READY := $(VENV)/.test-ready
+PORT ?= 8501
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-long check bench golden component demo-assets clean browser
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/bin/python:
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; install Python 3.11 or give PYTHON=path"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(READY): $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt $(TORCH)
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(TEST_READY): $(READY)
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[test,check]'
+	@touch $@
+
+demo: $(READY) ## compare the embedded models and open the dashboard
+	$(BIN)/distillscope demo --port $(PORT)
+
+browser: $(TEST_READY)
+	@$(BIN)/python tests/find_browser.py
+
+test: $(TEST_READY) browser ## run every test that takes less than minutes
+	$(BIN)/python -m pytest -m "not long" --durations=10
+
+test-long: $(TEST_READY) browser ## run what takes long: random kills, 200 000 points
+	$(BIN)/python -m pytest -m long --durations=0
+
+check: $(TEST_READY) ## format, lint, types, import order
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+bench: $(TEST_READY) browser ## measure speed and memory, each beside its peer
+	$(BIN)/python -m benchmarks
+
+golden: $(TEST_READY) ## rewrite the golden files (say why in the commit)
+	DISTILLSCOPE_GOLDEN=write $(BIN)/python -m pytest tests -m "not long" -k golden
+
+component: ## build the paired map from its source (needs node)
+	cd dashboard/components/pair_map && npm ci --no-audit --no-fund && npm run build
+
+demo-assets: $(READY) ## train the embedded models again (minutes)
+	$(BIN)/python assets/demo/make.py
+
+clean: ## remove the environment and everything computed
+	rm -rf $(VENV) studies build dist *.egg-info
