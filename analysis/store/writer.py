@@ -115,10 +115,15 @@ class StudyWriter:
 
     def publish(self, manifest: Manifest) -> Study:
         """Write ``manifest`` with this writer's files and records; return the study."""
-        collected = {
-            name: {**getattr(manifest, name), **getattr(self, name)} for name in _COLLECTED
-        }
-        whole = dataclasses.replace(manifest, **collected)
+        whole = dataclasses.replace(
+            manifest,
+            arrays={**manifest.arrays, **self.arrays},
+            samples={**manifest.samples, **self.samples},
+            weights={**manifest.weights, **self.weights},
+            thumbnails={**manifest.thumbnails, **self.thumbnails},
+            stored={**manifest.stored, **self.stored},
+            records={**manifest.records, **self.records},
+        )
         whole.write(self._root)
         if self._new:
             with storage_errors(self.folder):
@@ -128,9 +133,6 @@ class StudyWriter:
                 os.replace(self._root, self.folder)
                 self._new, self._root = False, self.folder
         return Study(self.folder, whole)
-
-
-_COLLECTED = ("arrays", "samples", "weights", "thumbnails", "stored", "records")
 
 
 def delete_orphans(folder: Path, manifest: Manifest) -> int:

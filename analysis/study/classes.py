@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from analysis.data.imageset import ImageSet
-from analysis.divergence.outputs import find_permutation
+from analysis.divergence.permutation import find_permutation
 from analysis.errors import ImageSetError, ModelError
 from analysis.models.handle import ModelHandle
 
@@ -31,6 +31,13 @@ class ClassPlan:
     labels: np.ndarray | None
     orders: Mapping[str, tuple[int, ...] | None]
     notes: Mapping[str, Sequence[dict[str, Any]]]
+
+    def own_names(self, model: str) -> tuple[str, ...]:
+        """The class names in the order of the outputs of ``model``."""
+        order = self.orders.get(model)
+        if order is None:
+            return self.names
+        return tuple(self.names[order.index(output)] for output in range(len(order)))
 
 
 def plan_classes(
@@ -116,12 +123,9 @@ def permutation_finding(
     found = find_permutation(teacher_logits, student_logits)
     if found is None:
         return None
-    moved = [
-        {"output": int(source), "means": names[target]}
-        for target, source in enumerate(found.permutation)
-        if source != target
-    ]
-    listed = ", ".join(f"{row['output']} = {row['means']}" for row in moved[:4])
+    renamed = [names[target] for target in found.permutation]
+    moved = [output for output, name in enumerate(renamed) if name != names[output]]
+    listed = ", ".join(f"{output} = {renamed[output]}" for output in moved[:4])
     more = f" and {len(moved) - 4} more" if len(moved) > 4 else ""
     return {
         "kind": "permutation",
@@ -131,8 +135,8 @@ def permutation_finding(
             f"{100 * found.agreement_before:.1f} %."
         ),
         "remedy": f"Name its outputs in their order: --class-names {student}=FILE",
-        "permutation": [int(source) for source in found.permutation],
-        "names": [names[list(found.permutation).index(i)] for i in range(len(names))],
+        "permutation": [int(target) for target in found.permutation],
+        "names": renamed,
         "agreement_before": found.agreement_before,
         "agreement_after": found.agreement_after,
     }

@@ -18,7 +18,7 @@ import numpy as np
 
 from analysis.data.conditions import clean_condition
 from analysis.data.imageset import ImageSet
-from analysis.divergence.outputs import answers
+from analysis.divergence.answers import read_answers
 from analysis.errors import StudyError
 from analysis.models.handle import ModelHandle
 from analysis.records import CLEAN, PENULTIMATE, TEACHER, Student, check_student_name
@@ -30,7 +30,6 @@ from analysis.study.classes import ClassPlan, permutation_finding, plan_classes
 from analysis.study.images import images_of_study, load_image_set
 from analysis.study.inference import infer
 from analysis.study.models import (
-    StudentSpec,
     load_handles,
     load_stored,
     model_card,
@@ -38,6 +37,7 @@ from analysis.study.models import (
     versions,
     warming_up,
 )
+from analysis.study.specs import StudentSpec
 from analysis.study.stages import CompareConfig, Products, Workbench, silent
 from analysis.study.thumbnails import make_thumbnails
 
@@ -69,6 +69,7 @@ def compare(
         bench = Workbench(workspace_cache(folder.resolve().parent), config, progress)
         writer = StudyWriter(folder)
         handle, handles = load_handles(teacher, specs, trusted_code, device)
+        assert handle is not None
         pixels = load_image_set(
             bench.cache,
             images,
@@ -250,8 +251,8 @@ class _Run:
     def _attributions(self, name: str, handle: ModelHandle, teacher: Path, own: Path) -> None:
         kl = np.load(self.products.arrays[f"divergence/{name}/{CLEAN}/kl_teacher_student"])
         both = {
-            "teacher": answers(np.load(teacher, mmap_mode="r")),
-            "student": answers(np.load(own, mmap_mode="r")),
+            "teacher": read_answers(np.load(teacher, mmap_mode="r")).answer,
+            "student": read_answers(np.load(own, mmap_mode="r")).answer,
         }
         self._have(
             attribution.attribute_probe(
@@ -271,8 +272,8 @@ class _Run:
         self.bench.progress(f"cost of {name}", 0, 1)
         card = model_card(self.bench.cache, name, handle, spec, shape[1:])
         self.bench.progress(f"cost of {name}", 1, 1)
-        if (weights := store_weights(self.bench.cache, handle, self.plan.names)) is not None:
-            self.writer.put_weights(name, weights)
+        names = self.plan.own_names(name)
+        self.writer.put_weights(name, store_weights(self.bench.cache, handle, names))
         return card
 
     def _publish(self, new: Mapping[str, ModelHandle]) -> Study:

@@ -9,13 +9,16 @@ from typing import Any
 import numpy as np
 
 from analysis.digest import digest_array
+from analysis.divergence import classes as by_class
 from analysis.divergence import outputs
-from analysis.divergence.calibration import reliability
-from analysis.records import CLEAN, TEACHER, Interval
+from analysis.divergence.answers import read_answers
+from analysis.divergence.calibration import Reliability, reliability
+from analysis.records import CLEAN, Interval
 from analysis.store.files import write_array
 from analysis.study.stages import Products, Workbench
 
 VERSION = 1
+BINS = 15
 PER_SAMPLE = (
     "agreement",
     "kl_teacher_student",
@@ -65,6 +68,7 @@ def measure_divergence(
     """Measure how far ``student`` parts from the teacher on ``condition``."""
 
     def work(folder: Path) -> Mapping[str, Any]:
+        config = bench.config
         teacher = np.load(teacher_logits, mmap_mode="r")
         other = np.load(student_logits, mmap_mode="r")
         measured = outputs.compare_outputs(
@@ -73,7 +77,7 @@ def measure_divergence(
         for key in PER_SAMPLE:
             if (values := measured[key].per_sample) is not None:
                 write_array(folder / f"{key}.npy", values)
-        write_array(folder / "drift.npy", outputs.drift_matrix(teacher, other))
+        write_array(folder / "drift.npy", by_class.drift_matrix(teacher, other))
         return {
             "measures": {key: _json(item.value) for key, item in measured.items()},
             "units": {
@@ -81,8 +85,10 @@ def measure_divergence(
                 for key, item in measured.items()
             },
             "per_class": [
-                row.to_json()
-                for row in outputs.per_class(teacher, other, labels, seed=bench.config.seed)
+                _class_json(row)
+                for row in by_class.per_class(
+                    teacher, other, labels, names, seed=config.seed, draws=config.draws
+                )
             ],
             "reliability": _reliability(other, labels),
         }
@@ -119,13 +125,28 @@ def _json(value: Interval | None) -> dict[str, float | None] | None:
 
 def _reliability(logits: np.ndarray, labels: np.ndarray | None) -> dict[str, Any]:
     """Reliability bins where labels are known, and the histogram of confidence in any case."""
-    confidence = outputs.confidence(logits)
-    counts, edges = np.histogram(confidence, bins=15, range=(0.0, 1.0))
+    answers = read_answers(logits)
+    counts, edges = np.histogram(answers.confidence, bins=BINS, range=(0.0, 1.0))
     record: dict[str, Any] = {"histogram": counts.tolist(), "edges": edges.tolist(), "bins": None}
     if labels is not None:
-        correct = outputs.answers(logits) == labels
-        record["bins"] = reliability(confidence, correct).to_json()
+        bins = reliability(answers.confidence, answers.answer == labels, BINS)
+        record["bins"] = _bins_json(bins)
     return record
 
 
-__all__ = ["PER_SAMPLE", "TEACHER", "measure_answers", "measure_divergence"]
+def _bins_json(bins: Reliability) -> list[dict[str, float | int]]:
+    """The bins that hold samples: an empty one has neither accuracy nor interval."""
+    columns = ("count", "confidence", "accuracy", "low", "high")
+    return [
+        {name: getattr(bins, name)[row].item() for name in columns}
+        for row in np.flatnonzero(bins.count)
+    ]
+
+
+def _class_json(row: by_class.ClassDivergence) -> dict[str, Any]:
+    measures = ("teacher_accuracy", "student_accuracy", "agreement", "kl_teacher_student")
+    return {
+        "class_index": row.index,
+        "n": row.n,
+        **{name: _json(getattr(row, name)) for name in measures},
+    }

@@ -72,7 +72,7 @@ def _interval(study: Study, model: str, key: str) -> dict[str, float | None] | N
 
 def worst_class(study: Study, student: str) -> dict[str, Any] | None:
     """Return the class on which ``student`` agrees least with the teacher, or None."""
-    rows = [row for row in study.record(f"per_class/{student}/{CLEAN}", []) if row["n"]]
+    rows = [row for row in study.record(f"per_class/{student}/{CLEAN}", []) if row["agreement"]]
     if not rows:
         return None
     worst = min(rows, key=lambda row: row["agreement"]["value"])

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from analysis.divergence import outputs
+from analysis.divergence.answers import log_softmax, read_answers, row_chunks
 from analysis.records import CLEAN, TEACHER
 
 SAMPLE_SCHEMA = pa.schema(
@@ -50,18 +50,18 @@ def sample_table(
     """
     n = len(sample_ids)
     logits = np.load(arrays[f"logits/{model}/{condition}"], mmap_mode="r")
-    answer = outputs.answers(logits)
+    own = read_answers(logits)
     columns: dict[str, object] = {
         "sample_id": [str(name) for name in sample_ids],
         "condition": [condition] * n,
         "model": [model] * n,
-        "answer": answer,
-        "confidence": outputs.confidence(logits),
+        "answer": own.answer,
+        "confidence": own.confidence,
     }
     if labels is not None:
         columns["label"] = labels
-        columns["p_label"] = outputs.class_probability(logits, labels)
-        columns["correct"] = answer == labels
+        columns["p_label"] = _label_probability(logits, labels)
+        columns["correct"] = own.answer == labels
     if model != TEACHER:
         columns.update(_comparison(model, sample_ids, arrays, condition))
     return pa.table(
@@ -73,10 +73,10 @@ def sample_table(
 def _comparison(
     model: str, sample_ids: np.ndarray, arrays: Mapping[str, Path], condition: str
 ) -> dict[str, object]:
-    teacher = np.load(arrays[f"logits/{TEACHER}/{condition}"], mmap_mode="r")
+    teacher = read_answers(np.load(arrays[f"logits/{TEACHER}/{condition}"], mmap_mode="r"))
     columns: dict[str, object] = {
-        "teacher_answer": outputs.answers(teacher),
-        "teacher_confidence": outputs.confidence(teacher),
+        "teacher_answer": teacher.answer,
+        "teacher_confidence": teacher.confidence,
     }
     base = f"divergence/{model}/{condition}/"
     for key, path in arrays.items():
@@ -86,6 +86,14 @@ def _comparison(
     if attributed is not None and condition == CLEAN:
         columns["attributed"] = np.isin(sample_ids, np.load(attributed))
     return columns
+
+
+def _label_probability(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    values = np.empty(len(labels), dtype=np.float32)
+    for rows in row_chunks(*logits.shape):
+        log_p = log_softmax(np.asarray(logits[rows]))
+        values[rows] = np.exp(log_p[np.arange(len(log_p)), labels[rows]])
+    return values
 
 
 def _column(values: object, field: pa.Field, n: int) -> pa.Array:
