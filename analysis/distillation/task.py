@@ -1,0 +1,48 @@
+"""What is to be trained: model, images, objective, teacher and settings together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from analysis.data.imageset import ImageSet
+from analysis.distillation.settings import TrainingConfig
+from analysis.distillation.signals import Objective
+from analysis.models.handle import ModelHandle, weights_digest
+from analysis.models.normalization import Normalization
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingTask:
+    """A training that has not begun; ``module`` is called on normalized images."""
+
+    module: nn.Module
+    images: ImageSet
+    objective: Objective
+    config: TrainingConfig
+    normalization: Normalization
+    teacher: ModelHandle | None
+    validation: ImageSet | None
+
+    def on(self, device: torch.device) -> TrainingTask:
+        """Return the task with both models on ``device``."""
+        self.module.to(device)
+        return self if self.teacher is None else replace(self, teacher=self.teacher.to(device))
+
+    def recipe(self) -> dict[str, Any]:
+        """Everything that decides the result; its digest is the run's identity."""
+        return {
+            "version": VERSION,
+            "objective": self.objective.recipe(),
+            "training": self.config.result_key(),
+            "images": self.images.digest,
+            "validation": None if self.validation is None else self.validation.digest,
+            "teacher": None if self.teacher is None else self.teacher.digest,
+            "normalization": self.normalization.text,
+            "initial_weights": weights_digest(self.module),
+        }
