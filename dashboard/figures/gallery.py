@@ -1,0 +1,40 @@
+"""Thumbnails of samples with both answers, as links that open Inspect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from dashboard.figures.numbers import escaped
+from dashboard.loading import Pair
+
+MOST = 60
+
+
+def gallery_order(pair: Pair) -> np.ndarray:
+    """Rows by how far the two part: different answers first, then the larger KL."""
+    return np.lexsort((-pair.kl, pair.agree))
+
+
+def gallery_html(
+    pair: Pair,
+    rows: np.ndarray,
+    class_names: Sequence[str],
+    picture: Callable[[str], str],
+    link: Callable[[str], str],
+) -> str:
+    """A grid of ``rows``; ``picture`` and ``link`` give the addresses for a sample id."""
+    cells = []
+    for row in rows.tolist():
+        sample = str(pair.sample_ids[row])
+        teacher = escaped(class_names[pair.teacher_answer[row]], 24)
+        student = escaped(class_names[pair.student_answer[row]], 24)
+        cells.append(
+            f'<a href="{escaped(link(sample), 8000)}" target="_self" title="{escaped(sample, 120)}">'
+            f'<img src="{escaped(picture(sample), 8000)}" loading="lazy" '
+            f'alt="{escaped(sample, 120)}: teacher {teacher}, student {student}">'
+            f'<div class="ds-teacher"><span class="ds-circle"></span>{teacher}</div>'
+            f'<div class="ds-student"><span class="ds-square"></span>{student}</div></a>'
+        )
+    return f'<div class="ds-gallery">{"".join(cells)}</div>'

@@ -1,0 +1,161 @@
+"""The headline table: six measures, each value in front of its null."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.divergence.bootstrap import bootstrap_means, bootstrap_sums, percentile_interval
+from analysis.divergence.calibration import calibration_gaps
+from analysis.records import Interval
+from dashboard.figures.intervals import far_outside, interval_glyph
+from dashboard.figures.numbers import Unit, escaped, interval_text, number, thousands
+from dashboard.loading import Pair
+from dashboard.theme import Palette
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One measure of the headline table; ``scale`` is fixed for all rows of the table."""
+
+    measure: str
+    title: str
+    below: str
+    unit: Unit
+    scale: tuple[float, float]
+    scale_text: str
+    needs_labels: bool = False
+
+
+COLUMNS = (
+    Column("accuracy", "Accuracy", "% right", "share", (0, 1), "0–100", True),
+    Column("agreement", "Agreement with the teacher", "% same answer", "share", (0, 1), "0–100"),
+    Column("kl_teacher_student", "KL (teacher ∥ student)", "nats, mean", "nats", (0, 2), "0–2"),
+    Column(
+        "confidence_gap", "Confidence, student − teacher", "points, mean", "difference",
+        (-0.2, 0.2), "−20…+20",
+    ),
+    Column(
+        "negative_flips", "Negative flips", "% teacher right, it wrong", "share", (0, 0.25),
+        "0–25", True,
+    ),
+    Column("ece", "Calibration error (ECE)", "points, 15 bins", "points", (0, 0.25), "0–25", True),
+)  # fmt: skip
+
+
+def measure_rows(pair: Pair) -> dict[str, Interval | None]:
+    """The measures of :data:`COLUMNS` on the rows of ``pair``, with bootstrap intervals.
+
+    For rows that a filter leaves; the study holds those of all rows. None without labels, and
+    for no rows.
+    """
+    if len(pair) == 0:
+        return {column.measure: None for column in COLUMNS}
+    values = {
+        "agreement": pair.agree,
+        "kl_teacher_student": pair.kl,
+        "confidence_gap": pair.confidence_gap,
+    }
+    if pair.student_correct is not None and pair.negative_flip is not None:
+        values |= {"accuracy": pair.student_correct, "negative_flips": pair.negative_flip}
+    intervals = bootstrap_means(np.column_stack(list(values.values())))
+    measured: dict[str, Interval | None] = dict(zip(values, intervals, strict=True))
+    if pair.student_correct is not None:
+        measured["ece"] = _ece_interval(pair.student_confidence, pair.student_correct)
+    return {column.measure: measured.get(column.measure) for column in COLUMNS}
+
+
+def _ece_interval(confidence: np.ndarray, correct: np.ndarray) -> Interval:
+    gaps = calibration_gaps(confidence, correct)
+    value = float(np.abs(gaps.sum(axis=0)).sum() / len(gaps))
+    resampled = np.abs(bootstrap_sums(gaps)).sum(axis=1) / len(gaps)
+    return percentile_interval(value, resampled)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadlineRow:
+    """One row: a condition or a selection of rows, its n and measures."""
+
+    name: str
+    n: int
+    measures: Mapping[str, Interval | None]
+    references: Mapping[str, Sequence[float]]
+
+
+def headline_table(rows: Sequence[HeadlineRow], colors: Palette, *, labeled: bool) -> str:
+    """The table as HTML; the first row is the one that is looked at."""
+    columns = [_fitted(column, rows) for column in COLUMNS]
+    head = "".join(
+        f'<th><b>{column.title}</b><span class="ds-scale">{column.scale_text}</span>'
+        f"{column.below}</th>"
+        for column in columns
+    )
+    body = "".join(_row(row, columns, colors, first=index == 0, labeled=labeled)
+                   for index, row in enumerate(rows))  # fmt: skip
+    return f'<table class="ds-table"><thead><tr><th></th>{head}</tr></thead>{body}</table>'
+
+
+def _row(
+    row: HeadlineRow, columns: Sequence[Column], colors: Palette, *, first: bool, labeled: bool
+) -> str:
+    cells = "".join(
+        _cell(row.measures.get(column.measure), row.references.get(column.measure, ()), column,
+              colors, first=first, labeled=labeled)
+        for column in columns
+    )  # fmt: skip
+    return (
+        f'<tr><td><span class="ds-strong">{escaped(row.name)}</span><br>'
+        f'<span class="ds-label">n = {thousands(row.n)}</span></td>{cells}</tr>'
+    )
+
+
+def _cell(
+    interval: Interval | None,
+    references: Sequence[float],
+    column: Column,
+    colors: Palette,
+    *,
+    first: bool,
+    labeled: bool,
+) -> str:
+    if interval is None:
+        reason = "needs labels" if column.needs_labels and not labeled else "not measured"
+        return f'<td><span class="ds-faint">{reason}</span></td>'
+    text = number(interval.value, column.unit)
+    bounds = interval_text(interval, column.unit)
+    far = far_outside(interval.value, references, column.scale)
+    style = ' style="color:var(--ds-alarm)"' if far else ""
+    glyph = interval_glyph(interval, column.scale, colors, references=references)
+    size = "ds-big" if first else "ds-mid"
+    return (
+        f'<td><span class="{size}"{style}>{text}</span><span class="ds-ci">{bounds}</span>'
+        f'<img src="{glyph}" alt="{text} {bounds} on {column.scale_text}"></td>'
+    )
+
+
+def _fitted(column: Column, rows: Sequence[HeadlineRow]) -> Column:
+    """The column with its scale widened in whole steps where a value lies outside it."""
+    values = [
+        end
+        for row in rows
+        if (interval := row.measures.get(column.measure)) is not None
+        for end in (interval.low, interval.value, interval.high)
+        if end is not None
+    ]
+    low, high = column.scale
+    reach = max((abs(value) for value in values), default=0.0)
+    while reach > max(high, -low):
+        low, high = low * 2, high * 2
+    if high == column.scale[1] or (low, high) == column.scale:
+        return column
+    if column.unit != "nats":
+        low, high = max(low, -1.0), min(high, 1.0)
+        text = f"{100 * low:.0f}–{100 * high:.0f}" if low == 0 else f"−{-100 * low:.0f}…+{100 * high:.0f}"
+    else:
+        text = f"0–{high:g}"
+    return Column(
+        column.measure, column.title, column.below, column.unit, (low, high), text,
+        column.needs_labels,
+    )  # fmt: skip

@@ -1,0 +1,96 @@
+"""The recurring glyph: a value and its interval in front of the null, on a fixed scale."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+
+from analysis.records import Interval
+from dashboard.theme import Palette
+
+FEWEST_REFERENCES = 3
+
+
+def interval_glyph(
+    interval: Interval,
+    scale: tuple[float, float],
+    colors: Palette,
+    *,
+    references: Sequence[float] = (),
+    width: int = 180,
+    height: int = 16,
+    marker: str | None = None,
+) -> str:
+    """Draw ``interval`` on ``scale`` as an SVG data URI.
+
+    Grey band and ticks are the reference students (the null; 20 or more: the band spans 5 to
+    95 % and there are no ticks), the line is the 95 % interval, the square the value. Without
+    references there is no band. The square is magenta only when it is far outside the null.
+    """
+    low, high = scale
+    middle = height / 2
+
+    def at(value: float) -> float:
+        share = (value - low) / (high - low) if high > low else 0.5
+        return 4 + (width - 8) * min(max(share, 0.0), 1.0)
+
+    color = marker or (
+        colors.alarm if far_outside(interval.value, references, scale) else colors.student
+    )
+    parts = [_line(4, width - 4, middle, colors.hairline, 1.5)]
+    if references:
+        parts += _null(sorted(references), at, middle, colors)
+    if interval.low is not None and interval.high is not None:
+        parts.append(_line(at(interval.low), at(interval.high), middle, color, 2))
+    x = at(interval.value)
+    parts.append(f'<rect x="{x - 3.5:.1f}" y="{middle - 3.5}" width="7" height="7" fill="{color}"/>')
+    return svg_uri("".join(parts), width, height)
+
+
+def far_outside(value: float, references: Sequence[float], scale: tuple[float, float]) -> bool:
+    """Whether ``value`` lies far outside the null, as a rule of display.
+
+    Far means: distance to the references' mean above 4 times their range and above 5 % of the
+    scale. With fewer than three references nothing is ever far.
+    """
+    if len(references) < FEWEST_REFERENCES:
+        return False
+    distance = abs(value - sum(references) / len(references))
+    spread = max(references) - min(references)
+    return distance > 4 * spread and distance > 0.05 * (scale[1] - scale[0])
+
+
+def _null(
+    ticks: list[float], at: Callable[[float], float], middle: float, colors: Palette
+) -> list[str]:
+    many = len(ticks) >= 20
+    cut = len(ticks) // 20 if many else 0
+    inner = ticks[cut : len(ticks) - cut]
+    start, end = at(inner[0]) - 1.5, at(inner[-1]) + 1.5
+    band = (
+        f'<rect x="{start:.1f}" y="{middle - 6}" width="{end - start:.1f}" height="12" '
+        f'rx="2" fill="{colors.null_band}"/>'
+    )
+    if many:
+        return [band]
+    return [band] + [
+        f'<rect x="{at(tick) - 0.5:.1f}" y="{middle - 5}" width="1" height="10" '
+        f'fill="{colors.reference}"/>'
+        for tick in ticks
+    ]
+
+
+def _line(start: float, end: float, y: float, color: str, width: float) -> str:
+    return (
+        f'<line x1="{start:.1f}" x2="{end:.1f}" y1="{y}" y2="{y}" stroke="{color}" '
+        f'stroke-width="{width}"/>'
+    )
+
+
+def svg_uri(body: str, width: int, height: int) -> str:
+    """``body`` as an SVG picture in a data URI; inline SVG would be stripped by ``st.html``."""
+    svg = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+        f'viewBox="0 0 {width} {height}">{body}</svg>'
+    )
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()

@@ -1,0 +1,47 @@
+"""Findings in plain words, bound to the numbers that they state. Results are HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from analysis.records import Interval
+from dashboard.figures.classes import ClassRow
+from dashboard.figures.numbers import THIN, count_of, escaped, interval_text, percent
+
+FEWEST_IN_CLASS = 5
+
+
+def headline_sentence(
+    agreement: Interval | None, n: int, rows: Sequence[ClassRow], *, filtered: bool
+) -> str:
+    """How many of ``n`` images get the same answer, and where it parts most.
+
+    The class with the lowest agreement is named when it holds at least 5 images and lies below
+    the overall agreement; when nothing differs the sentence says so.
+    """
+    if agreement is None:
+        return "The two models’ answers were not compared"
+    images = count_of(n, "image")
+    where = f"these {images}" if filtered else images
+    if agreement.value == 1:
+        return f"The student gives the teacher’s answer on all of {where}"
+    if agreement.value == 0:
+        return f"The student gives the teacher’s answer on none of {where}"
+    bounds = interval_text(agreement, "share")
+    faint = f' <span class="ds-ci" style="font-size:15px;font-weight:400">{bounds}</span>' if bounds else ""
+    start = f"The student agrees on {percent(agreement.value)}{THIN}%{faint} of {where}"
+    worst = next((row for row in rows if row.n >= FEWEST_IN_CLASS), None)
+    if worst is None or len(rows) < 2 or worst.agreement.value >= agreement.value:
+        return start
+    return (
+        f"{start}; it parts most on <em style='font-style:normal;white-space:nowrap'>"
+        f"“{escaped(worst.name, 40)}”</em>, where it agrees on "
+        f"{percent(worst.agreement.value, 0)}{THIN}%"
+    )
+
+
+def neighbors_line(names: Sequence[str], answers: Sequence[str]) -> str:
+    """How many of the neighbors carry each of ``answers``: ``6 of 6 “stop”, 0 of 6 “80”``."""
+    wanted = list(dict.fromkeys(answers))
+    counts = (f"{names.count(answer)} of {len(names)} “{escaped(answer, 20)}”" for answer in wanted)
+    return ", ".join(counts)

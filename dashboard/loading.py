@@ -1,0 +1,194 @@
+"""From a study and a selection to the rows that a page shows. Knows no Streamlit.
+
+Rows of two models are matched by ``sample_id``, never by position.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from analysis.errors import DistillscopeError, StudyError
+from analysis.records import CLEAN, TEACHER, Projection
+from analysis.store.study import Study
+from dashboard.selection import Lasso, Region, Selection, load_set
+
+STUDY_VARIABLE = "DISTILLSCOPE_STUDY"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Teacher and one student on one condition; every array has one row per sample.
+
+    ``labels`` (N,) int64 or None, answers (N,) int64, confidences and probabilities of the label
+    (N,) in [0, 1], ``kl`` KL(teacher || student) in nats, ``overlap`` the share of common nearest
+    neighbors in feature space or None where it was not measured.
+    """
+
+    sample_ids: np.ndarray
+    labels: np.ndarray | None
+    teacher_answer: np.ndarray
+    student_answer: np.ndarray
+    teacher_confidence: np.ndarray
+    student_confidence: np.ndarray
+    kl: np.ndarray
+    js: np.ndarray
+    top5_overlap: np.ndarray
+    confidence_gap: np.ndarray
+    overlap: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.sample_ids)
+
+    @property
+    def agree(self) -> np.ndarray:
+        """(N,) bool: both give the same answer."""
+        return self.teacher_answer == self.student_answer
+
+    @property
+    def teacher_correct(self) -> np.ndarray | None:
+        """(N,) bool, or None without labels."""
+        return None if self.labels is None else self.teacher_answer == self.labels
+
+    @property
+    def student_correct(self) -> np.ndarray | None:
+        """(N,) bool, or None without labels."""
+        return None if self.labels is None else self.student_answer == self.labels
+
+    @property
+    def negative_flip(self) -> np.ndarray | None:
+        """(N,) bool: the teacher is right and the student wrong; None without labels."""
+        if self.labels is None:
+            return None
+        return (self.teacher_answer == self.labels) & (self.student_answer != self.labels)
+
+    @property
+    def groups(self) -> np.ndarray:
+        """(N,) class of each image: its label, or the teacher's answer without labels."""
+        return self.teacher_answer if self.labels is None else self.labels
+
+    def rows(self, rows: np.ndarray) -> Pair:
+        """The same for some rows (indices or a mask)."""
+        values = {spec.name: getattr(self, spec.name) for spec in fields(self)}
+        return Pair(**{n: None if v is None else v[rows] for n, v in values.items()})
+
+
+def served_path() -> Path:
+    """Folder of the study that this server shows."""
+    path = os.environ.get(STUDY_VARIABLE)
+    if not path:
+        raise StudyError("no study was named", remedy="start with: distillscope open DIR")
+    return Path(path)
+
+
+def study_stamp(path: Path) -> tuple[int, int]:
+    """Changes whenever the manifest is replaced; raises :class:`StudyError` when it is gone."""
+    try:
+        stat = (path / "study.json").stat()
+    except OSError as error:
+        raise StudyError(
+            f"the study at {path} is gone", remedy="put it back, or open another one"
+        ) from error
+    return stat.st_mtime_ns, stat.st_size
+
+
+def load_pair(study: Study, student: str, condition: str = CLEAN) -> Pair:
+    """Join the teacher's and ``student``'s rows of ``condition`` by sample id."""
+    teacher = study.samples(TEACHER, condition)
+    other = study.samples(student, condition)
+    try:
+        return _join(teacher, other)
+    except (KeyError, pa.ArrowException, TypeError, ValueError) as error:
+        raise StudyError(
+            f"the samples of {student!r} on {condition!r} are damaged ({type(error).__name__})",
+            remedy="compute them again",
+        ) from error
+
+
+def _join(teacher: pa.Table, student: pa.Table) -> Pair:
+    ids = _strings(teacher["sample_id"])
+    row_of = {name: row for row, name in enumerate(_strings(student["sample_id"]).tolist())}
+    order = np.asarray([row_of.get(name, -1) for name in ids.tolist()], dtype=np.int64)
+    if (order < 0).any():
+        ids, teacher, order = ids[order >= 0], teacher.filter(pa.array(order >= 0)), order[order >= 0]
+
+    def of(table: pa.Table, name: str) -> np.ndarray:
+        return np.asarray(table[name].to_numpy(zero_copy_only=False))
+
+    def mine(name: str) -> np.ndarray:
+        return of(student, name)[order].astype(np.float64)
+
+    labeled = "label" in teacher.column_names and teacher["label"].null_count == 0
+    return Pair(
+        sample_ids=ids,
+        labels=of(teacher, "label").astype(np.int64) if labeled and len(ids) else None,
+        teacher_answer=of(teacher, "answer").astype(np.int64),
+        student_answer=of(student, "answer")[order].astype(np.int64),
+        teacher_confidence=of(teacher, "confidence").astype(np.float64),
+        student_confidence=mine("confidence"),
+        kl=mine("kl_teacher_student"),
+        js=mine("js"),
+        top5_overlap=mine("top5_overlap"),
+        confidence_gap=mine("confidence_gap"),
+        overlap=mine("neighborhood_overlap") if _measured(student) else None,
+    )
+
+
+def _measured(student: pa.Table) -> bool:
+    name = "neighborhood_overlap"
+    return name in student.column_names and student[name].null_count == 0
+
+
+def _strings(column: pa.ChunkedArray) -> np.ndarray:
+    return np.asarray(column.to_pylist(), dtype=object)
+
+
+def workspace_of(study: Study) -> Path:
+    """The folder that holds the study, its siblings and ``.distillscope``."""
+    return study.path.resolve().parent
+
+
+def region_mask(
+    region: Region, study: Study, pair: Pair, projection: Projection | None
+) -> np.ndarray:
+    """Which rows of ``pair`` lie in ``region``; (N,) bool.
+
+    Raises :class:`DistillscopeError` when the region cannot be resolved in this study.
+    """
+    if not isinstance(region, Lasso):
+        wanted = load_set(workspace_of(study), region)
+        return np.asarray([name in wanted for name in pair.sample_ids.tolist()], dtype=bool)
+    if projection is None:
+        raise StudyError("this study holds no maps", expected="a projection of the student")
+    layout = projection.teacher if region.side == "teacher" else projection.student
+    inside = np.flatnonzero(region.contains(np.asarray(layout)))
+    wanted = frozenset(str(projection.sample_ids[row]) for row in inside)
+    return np.asarray([name in wanted for name in pair.sample_ids.tolist()], dtype=bool)
+
+
+def filter_mask(
+    selection: Selection,
+    study: Study,
+    pair: Pair,
+    projection: Projection | None,
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Which rows pass the cross-filter, and messages about parts that could not be applied."""
+    mask = np.ones(len(pair), dtype=bool)
+    if selection.cell:
+        teacher, student = selection.cell
+        mask &= (pair.teacher_answer == teacher) & (pair.student_answer == student)
+    if selection.group is not None:
+        mask &= pair.groups == selection.group
+    if selection.differ:
+        mask &= ~pair.agree
+    messages: tuple[str, ...] = ()
+    if selection.within:
+        try:
+            mask &= region_mask(selection.within, study, pair, projection)
+        except DistillscopeError as error:
+            messages = (f"The filter by selected images was left out: {error}",)
+    return mask, messages
