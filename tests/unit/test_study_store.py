@@ -1,0 +1,245 @@
+"""What lies on disk: opening, refusing what is damaged or hostile, publishing whole."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from analysis.errors import BusyError, InputError, StudyError
+from analysis.records import CLEAN, Condition, ImageSetCard, ModelCost, Student
+from analysis.store import Study, StudyWriter, delete_orphans, writing
+from analysis.store.manifest import SCHEMA_VERSION, Manifest, read_manifest
+
+IDS = np.array(["inspection/0", "inspection/<b>&amp;", "inspection/2"])
+
+
+def manifest(name: str = "small") -> Manifest:
+    cost = ModelCost(parameters=10, macs=20, latency_ms_batch_1=1.5, latency_ms_batch_64=2.5)
+    return Manifest(
+        name=name,
+        class_names=("a", "b"),
+        models={
+            "teacher": Student(
+                name="teacher", role="teacher", spec="t", digest="0", architecture="x", cost=cost
+            ),
+            "s": Student(name="s", role="subject", spec="s", digest="1", architecture="x"),
+            "s.epoch-0001": Student(
+                name="s.epoch-0001",
+                role="checkpoint",
+                parent="s",
+                epoch=1,
+                spec="s",
+                digest="2",
+                architecture="x",
+            ),
+        },
+        image_sets={
+            "inspection": ImageSetCard(
+                name="inspection",
+                n=3,
+                height=1,
+                width=1,
+                channels=3,
+                labeled=False,
+                digest="d",
+                source="folder",
+            )
+        },
+        conditions={
+            CLEAN: Condition(
+                name="Clean",
+                slug=CLEAN,
+                kind=CLEAN,
+                image_set="inspection",
+                n=3,
+                covers_all=True,
+                pixels_digest="p",
+            )
+        },
+        config={"seed": 0},
+        provenance={"created": "2026-01-01T00:00:00+00:00"},
+    )
+
+
+def publish(folder: Path, name: str = "small") -> Study:
+    source = folder.parent / "source.npy"
+    np.save(source, IDS)
+    with writing(folder):
+        writer = StudyWriter(folder)
+        writer.put_array("ids/inspection", source)
+        writer.put_samples("s", CLEAN, pa.table({"sample_id": IDS}))
+        writer.records["measures/s/clean"] = {"agreement": {"value": 0.5, "low": 0.4, "high": 0.6}}
+        return writer.publish(manifest(name))
+
+
+def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
+    written, opened = publish(tmp_path / "study"), Study.open(tmp_path / "study")
+    assert opened.manifest == written.manifest
+    assert opened.digest == written.digest
+    assert list(opened.students) == ["s"]
+    assert [model.epoch for model in opened.checkpoints("s")] == [1]
+    assert opened.sample_ids.tolist() == IDS.tolist()
+    assert opened.labels is None
+    assert opened.samples("s")["sample_id"].to_pylist() == IDS.tolist()
+    assert opened.measures("s")["agreement"].low == 0.4
+    assert opened.measures("teacher") == {}
+    assert opened.teacher.cost.latency_ms_batch_64 == 2.5
+
+
+def test_provenance_is_outside_the_digest(tmp_path: Path) -> None:
+    first = publish(tmp_path / "one")
+    path = tmp_path / "one" / "study.json"
+    data = json.loads(path.read_text())
+    data["provenance"]["created"] = "1999-01-01"
+    data["provenance"]["latency"]["teacher"]["latency_ms_batch_1"] = 99.0
+    path.write_text(json.dumps(data))
+    assert Study.open(tmp_path / "one").digest == first.digest
+    assert publish(tmp_path / "two", name="other").digest != first.digest
+
+
+def test_no_absolute_path_is_kept(tmp_path: Path) -> None:
+    publish(tmp_path / "study")
+    assert str(tmp_path) not in (tmp_path / "study" / "study.json").read_text()
+
+
+def test_nothing_is_visible_before_publishing(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    np.save(tmp_path / "a.npy", IDS)
+    with writing(folder):
+        writer = StudyWriter(folder)
+        writer.put_array("ids/inspection", tmp_path / "a.npy")
+        assert not folder.exists()
+        writer.publish(manifest())
+    assert Study.open(folder).sample_ids.tolist() == IDS.tolist()
+
+
+def test_readers_keep_what_they_opened(tmp_path: Path) -> None:
+    opened = publish(tmp_path / "study")
+    ids = opened.array("ids/inspection")
+    np.save(tmp_path / "new.npy", IDS[:1])
+    with writing(tmp_path / "study"):
+        writer = StudyWriter(tmp_path / "study")
+        writer.put_array("ids/inspection", tmp_path / "new.npy")
+        writer.publish(opened.manifest)
+    assert ids.tolist() == IDS.tolist()
+    assert opened.array("ids/inspection").tolist() == IDS.tolist()
+    assert Study.open(tmp_path / "study").sample_ids.tolist() == IDS[:1].tolist()
+    freed = delete_orphans(tmp_path / "study", Study.open(tmp_path / "study").manifest)
+    assert freed > 0
+    assert len(list((tmp_path / "study" / "arrays").iterdir())) == 1
+
+
+def _hold(folder: Path, held: object, done: object) -> None:
+    with writing(folder):
+        held.set()  # type: ignore[attr-defined]
+        done.wait(30)  # type: ignore[attr-defined]
+
+
+def test_a_second_writer_is_told_who_is_first(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    held, done = context.Event(), context.Event()
+    first = context.Process(target=_hold, args=(tmp_path / "study", held, done))
+    first.start()
+    try:
+        assert held.wait(30)
+        with (
+            pytest.raises(BusyError, match=f"being written by process {first.pid} since"),
+            writing(tmp_path / "study"),
+        ):
+            pass
+    finally:
+        done.set()
+        first.join()
+    with writing(tmp_path / "study"):
+        pass
+
+
+def damage(folder: Path, **changes: object) -> None:
+    path = folder / "study.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema_version": SCHEMA_VERSION + 1}, "Install a newer distillscope"),
+        ({"schema_version": "1"}, "schema version '1'"),
+        ({"models": [1]}, "is damaged"),
+        ({"conditions": {"clean": {"slug": "../x"}}}, "is damaged"),
+        ({"arrays": {"ids/inspection": "../../etc/passwd"}}, "a file of the study itself"),
+        ({"arrays": {"ids/inspection": "/etc/passwd"}}, "a file of the study itself"),
+        ({"samples": {"s/clean": "samples/../clean.parquet"}}, "a file of the study itself"),
+        ({"thumbnails": {"clean": 3}}, "a file of the study itself"),
+    ],
+)
+def test_damaged_and_hostile_manifests_are_refused(
+    tmp_path: Path, change: dict, message: str
+) -> None:
+    publish(tmp_path / "study")
+    damage(tmp_path / "study", **change)
+    with pytest.raises(InputError) as caught:
+        Study.open(tmp_path / "study")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_and_foreign_folders(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="there is no study at"):
+        Study.open(tmp_path / "nowhere")
+    with pytest.raises(StudyError, match="is not a study"):
+        Study.open(tmp_path)
+    (tmp_path / "study.json").write_text("not json")
+    with pytest.raises(StudyError, match="cannot be read"):
+        Study.open(tmp_path)
+    (tmp_path / "study.json").write_text("[" * 200_000)
+    with pytest.raises(StudyError, match="cannot be read"):
+        Study.open(tmp_path)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "mine.txt").write_text("precious")
+    with pytest.raises(StudyError, match="not empty and is not a study"):
+        StudyWriter(tmp_path / "other")
+
+
+def array_file(study: Study) -> Path:
+    return study.path / study.manifest.arrays["ids/inspection"]
+
+
+def test_pickles_and_huge_headers_in_arrays_are_refused(tmp_path: Path) -> None:
+    opened = publish(tmp_path / "study")
+    path = array_file(opened)
+    shutil.copy(path, tmp_path / "good.npy")
+    path.unlink()
+    np.save(path, np.array([{"a": 1}]), allow_pickle=True)
+    with pytest.raises(StudyError, match="cannot be read"):
+        opened.array("ids/inspection")
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (10000000000000,), }"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + header.ljust(117) + b"\n")
+    with pytest.raises(StudyError, match="cannot be read"):
+        opened.array("ids/inspection")
+    path.unlink()
+    with pytest.raises(StudyError, match="is missing"):
+        opened.array("ids/inspection")
+    path.symlink_to(tmp_path / "good.npy")
+    with pytest.raises(StudyError, match="leads outside the study"):
+        opened.array("ids/inspection")
+
+
+def test_unknown_names_suggest_the_nearest(tmp_path: Path) -> None:
+    opened = publish(tmp_path / "study")
+    with pytest.raises(InputError, match="no student 'S1'"):
+        opened.student("S1")
+    with pytest.raises(StudyError, match="'s' was not measured on condition 'trigger'"):
+        opened.samples("s", "trigger")
+    with pytest.raises(StudyError, match="no array 'nothing'"):
+        opened.array("nothing")
+
+
+def test_the_manifest_round_trips_through_json(tmp_path: Path) -> None:
+    manifest().write(tmp_path)
+    assert read_manifest(tmp_path) == manifest()
