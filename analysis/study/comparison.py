@@ -52,6 +52,7 @@ def compare(
     trusted_code: Sequence[str | Path] = (),
     class_names: Mapping[str, Sequence[str]] | None = None,
     name: str | None = None,
+    provenance: Mapping[str, Any] | None = None,
     device: str = "cpu",
     progress: Progress = silent,
 ) -> Study:
@@ -60,7 +61,9 @@ def compare(
     ``teacher`` and ``students`` are model specs (``ARCH@WEIGHTS[,option=value]``), ``images`` a
     source that :func:`analysis.data.sources.load_images` reads. A study that is already at
     ``out`` is completed when it has the same teacher, images and configuration, refused
-    otherwise. Raises :class:`~analysis.errors.InputError` before anything is written.
+    otherwise. ``class_names`` names the outputs of students whose files do not, ``provenance``
+    is kept beside the result and is no part of it. Raises
+    :class:`~analysis.errors.InputError` before anything is written.
     """
     folder = Path(out)
     specs = _specs(students)
@@ -82,7 +85,8 @@ def compare(
         plan = plan_classes(pixels, handle, handles, given=class_names)
         pixels = _relabel(pixels, plan)
         existing = _existing(folder, handle, pixels, config)
-        run = _Run(bench, writer, handle, pixels, plan, existing, title=name or folder.name)
+        title = name or folder.name
+        run = _Run(bench, writer, handle, pixels, plan, existing, title, provenance or {})
         return run.finish(specs, handles)
 
 
@@ -109,7 +113,7 @@ def add_students(
         pixels = images_of_study(existing)
         plan = plan_classes(pixels, handle, handles, given=class_names)
         writer = StudyWriter(path)
-        run = _Run(bench, writer, handle, pixels, plan, existing, title=existing.name)
+        run = _Run(bench, writer, handle, pixels, plan, existing, existing.name)
         return run.finish(specs, handles)
 
 
@@ -173,6 +177,7 @@ class _Run:
     plan: ClassPlan
     existing: Study | None
     title: str
+    provenance: Mapping[str, Any] = field(default_factory=dict)
     products: Products = field(default_factory=Products)
     models: dict[str, Student] = field(default_factory=dict)
 
@@ -325,6 +330,7 @@ class _Run:
             conditions={CLEAN: clean_condition(self.images)},
             config=self.bench.config.key(),
             provenance={
+                **self.provenance,
                 "created": datetime.now(UTC).isoformat(timespec="seconds"),
                 "seconds": seconds,
                 "versions": versions(),
@@ -339,5 +345,5 @@ def _merge(old: Manifest, new: Manifest) -> Manifest:
     return dataclasses.replace(
         old,
         models={**old.models, **new.models},
-        provenance={**new.provenance, "seconds": seconds},
+        provenance={**old.provenance, **new.provenance, "seconds": seconds},
     )
