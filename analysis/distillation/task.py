@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 from analysis.data.imageset import ImageSet
+from analysis.digest import canonical_json
 from analysis.distillation.settings import TrainingConfig
 from analysis.distillation.signals import Objective
 from analysis.models.handle import ModelHandle, weights_digest
@@ -36,7 +38,7 @@ class TrainingTask:
 
     def recipe(self) -> dict[str, Any]:
         """Everything that decides the result; its digest is the run's identity."""
-        return {
+        recipe = {
             "version": VERSION,
             "objective": self.objective.recipe(),
             "training": self.config.result_key(),
@@ -46,3 +48,5 @@ class TrainingTask:
             "normalization": self.normalization.text,
             "initial_weights": weights_digest(self.module),
         }
+        # What a file holds, so that a recipe equals itself after it was stored.
+        return dict(json.loads(canonical_json(recipe)))

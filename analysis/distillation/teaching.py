@@ -110,7 +110,7 @@ def kept_logits(
             answer = teacher(torch.from_numpy(pixels).to(device)).float().cpu().numpy()
         if not np.isfinite(answer).all():
             raise ModelError(
-                f"the teacher answers NaN or infinity on image {images.sample_ids[rows[0]]!r} "
+                f"the teacher answers NaN or infinity on image {str(images.sample_ids[rows[0]])!r} "
                 "or one of its batch",
                 remedy="check its weights and its normalization",
             )

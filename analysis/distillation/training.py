@@ -181,7 +181,8 @@ class _Run:
                 save_checkpoint(checkpoint_path(self.workdir, epoch), self.module, epoch)
             save_state(state, self.trained, self.optimizer, run=run, history=history)
             history.write(self.workdir / HISTORY)
-        checkpoints = {epoch: checkpoint_path(self.workdir, epoch) for epoch in kept}
+        paths = {epoch: checkpoint_path(self.workdir, epoch) for epoch in kept}
+        checkpoints = {epoch: path for epoch, path in paths.items() if path.exists()}
         return TrainingResult(self.module.eval(), history, checkpoints)
 
     def _kept_epochs(self) -> tuple[int, ...]:
