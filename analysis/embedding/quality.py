@@ -66,10 +66,8 @@ def _check_layout(layout: np.ndarray) -> np.ndarray:
 
 def _squared(points: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Squared distances (R, N) of ``rows`` to all points, infinite to themselves."""
-    # Centering keeps the digits that the expanded square would lose far from the origin.
-    centered = points - points.mean(axis=0)
-    lengths = (centered**2).sum(axis=1)
-    squared = lengths + lengths[rows, None] - 2 * centered[rows] @ centered.T
+    lengths = (points**2).sum(axis=1)
+    squared = lengths + lengths[rows, None] - 2 * points[rows] @ points.T
     np.maximum(squared, 0.0, out=squared)
     squared[np.arange(len(rows)), rows] = np.inf
     return squared
