@@ -1,0 +1,49 @@
+/** The line below the maps: what the shapes and the colors mean. */
+
+import { element } from "./dom";
+import { thousands } from "./summary";
+import { slotColor, type Theme } from "./theme";
+import type { MapData } from "./types";
+
+/** More categories than this are named on the map itself. */
+const MOST_SWATCHES = 6;
+
+function item(symbol: string, text: string, color = ""): HTMLElement {
+  const mark = element("span", `symbol ${symbol}`, { "aria-hidden": "true" });
+  if (color) mark.style.setProperty("--color", color);
+  return element("span", "item", {}, mark, text);
+}
+
+function ramp(data: MapData, theme: Theme): HTMLElement {
+  const bar = element("span", "bar", { "aria-hidden": "true" });
+  bar.style.background = `linear-gradient(to right, ${(theme.palette[data.legend.ramp] as string[]).join(",")})`;
+  const { title, low, high } = data.legend;
+  return element("span", "item", {}, `${title} ${low}`, bar, high);
+}
+
+export function drawLegend(
+  host: HTMLElement,
+  data: MapData,
+  theme: Theme,
+  shapes: Uint8Array,
+  counts: { missing: number; selected: number },
+): void {
+  const { legend } = data;
+  const diamonds = shapes.reduce((sum, shape) => sum + shape, 0);
+  const items: HTMLElement[] = [];
+  if (legend.kind === "ramp") items.push(ramp(data, theme));
+  else if (legend.names.length <= MOST_SWATCHES) {
+    legend.names.forEach((name, i) => items.push(item("swatch", name, slotColor(legend.slots[i], theme.palette))));
+  }
+  if (counts.missing) {
+    items.push(item("swatch", `${legend.missing}, ${thousands(counts.missing)}`, theme.palette.edge));
+  }
+  if (diamonds) {
+    if (diamonds < shapes.length) {
+      items.push(item("circle", `${data.shapes[0]}, ${thousands(shapes.length - diamonds)}`));
+    }
+    items.push(item("diamond", `${data.shapes[1]}, ${thousands(diamonds)}`));
+  }
+  if (counts.selected) items.push(item(diamonds ? "diamond full" : "circle full", "selected"));
+  host.replaceChildren(...items);
+}
