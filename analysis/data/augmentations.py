@@ -12,8 +12,10 @@ from analysis.errors import ConfigError
 
 @dataclass(frozen=True)
 class Views:
-    """What was drawn for a batch: ``flipped`` (N,) bool; ``offsets`` (N, 2) int64, rows down and
-    columns right by which each image moves.
+    """What was drawn for a batch.
+
+    ``flipped`` (N,) bool; ``offsets`` (N, 2) int64: by how many rows down and columns to the
+    right each image moves.
     """
 
     flipped: torch.Tensor

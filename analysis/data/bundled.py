@@ -84,7 +84,9 @@ def _unknown_split(location: Location) -> ImageSetError:
 def _no_more_options(location: Location, known: tuple[str, ...]) -> None:
     for key in location.options:
         if key not in known:
-            remedy = nearest(key, known) if known else f"{location.name} takes no options"
+            remedy = (
+                nearest(key, known) if known else f"leave it out: {location.name} takes no options"
+            )
             raise ImageSetError(f"unknown option {key!r} in {location.text!r}", remedy=remedy)
 
 

@@ -111,10 +111,15 @@ def _present_stored(images: ImageSet, condition: Condition, workdir: Path | None
 def _stored_array(condition: Condition, key: str, workdir: Path | None) -> np.ndarray:
     name = condition.parameters.get(key)
     # A study may come from a stranger: its file names must not lead out of its folder.
-    if not isinstance(name, str) or Path(name).name != name or "\\" in name:
-        raise ImageSetError(f"file name {name!r} of {key} in condition {condition.slug!r}")
+    if not isinstance(name, str) or name in (".", "..") or {"/", "\\"} & set(name):
+        raise ImageSetError(
+            f"file name {name!r} of {key} in condition {condition.slug!r}",
+            expected="the name of a file beside it, without folders",
+        )
     if workdir is None:
         raise ImageSetError(f"condition {condition.slug!r} needs the folder of its stored pixels")
+    if (workdir / name).is_symlink():
+        raise ImageSetError(f"{name!r} of condition {condition.slug!r} is a link, not a file")
     try:
         return np.load(workdir / name, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

@@ -82,7 +82,7 @@ class _Tree:
                 inner = self.images(path) if deep and not path.is_symlink() else []
                 found += inner or []
                 others += inner is None
-            elif path.suffix.lower() in SUFFIXES and self._inside(path):
+            elif path.suffix.lower() in SUFFIXES and self._inside(path) and path.is_file():
                 found.append(path)
             else:
                 others += 1

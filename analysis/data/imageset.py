@@ -51,6 +51,8 @@ class ImageSet:
         check_text("source", self.source)
         _check_images(self.images)
         if self.class_names is not None:
+            if len(self.class_names) == 0:
+                raise ImageSetError("no class names", expected="one for each class, or None")
             names = tuple(check_text("class name", name) for name in self.class_names)
             object.__setattr__(self, "class_names", names)
         ids = _checked_ids(self.name, self.sample_ids, len(self.images))

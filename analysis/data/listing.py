@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from analysis.errors import ImageSetError
 SPLITS = ("train", "test", "val", "valid", "validation")
 _BUILT_IN = re.compile(r"(?P<name>[a-z]+)(:(?P<split>[a-z]*))?(?P<options>(,[^,/\\]*)*)")
 _WITH_SPLIT = re.compile(rf"(?P<path>.+):(?P<split>{'|'.join(SPLITS)})")
+
+_MAX_IMAGES = 10_000_000
 
 Read = Callable[[np.ndarray, Fit], Iterator[tuple[str, np.ndarray]]]
 
@@ -70,9 +73,10 @@ def locate(text: str, built_in: Collection[str]) -> Location:
         options = _options(text, match["options"])
         return Location(text=text, name=match["name"], split=match["split"], options=options)
     path, split = Path(text), None
-    if not path.exists() and (parts := _WITH_SPLIT.fullmatch(text)):
+    # os.path.exists also answers for names that the system refuses to look up.
+    if not os.path.exists(text) and (parts := _WITH_SPLIT.fullmatch(text)):
         path, split = Path(parts["path"]), parts["split"]
-    if not path.exists():
+    if not text or not os.path.exists(path):
         raise _missing(path, built_in)
     return Location(text=text, path=path, split=split)
 
@@ -90,6 +94,19 @@ def choose_split(location: Location, found: Collection[str], kind: str) -> str:
         f"{kind} {location.description!r} holds {names}{asked}",
         remedy=f"choose one: {location.path}:{example}" if found else "leave out the split",
     )
+
+
+def row_ids(count: int, name: str) -> list[str]:
+    """Name the rows of a source that has no better ids: zero-padded row numbers.
+
+    Raises :class:`~analysis.errors.ImageSetError` for more rows than any real source holds: the
+    number comes from the head of a file, which may claim anything.
+    """
+    if count > _MAX_IMAGES:
+        raise ImageSetError(
+            f"{name!r} claims {count:,} images", expected=f"at most {_MAX_IMAGES:,}"
+        )
+    return [f"{row:06d}" for row in range(count)]
 
 
 def natural_key(text: str) -> tuple[object, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import numpy as np
 
 from analysis.data.decoding import Fit
 from analysis.data.imageset import ImageSet, unique_ids
-from analysis.data.listing import Listing, Location, choose_split
+from analysis.data.listing import Listing, Location, choose_split, row_ids
 from analysis.data.pixels import replacing
 from analysis.errors import ImageSetError
 
@@ -43,7 +44,7 @@ def list_npz(location: Location) -> Listing:
     if ids is not None and len(ids) != count:
         raise ImageSetError(f"{len(ids)} ids for {count} images in {path.name!r}")
     return Listing(
-        ids=unique_ids(ids) if ids is not None else [f"{row:06d}" for row in range(count)],
+        ids=unique_ids(ids) if ids is not None else row_ids(count, path.name),
         labels=labels,
         class_names=tuple(names) if names is not None else None,
         description=location.description,
@@ -109,6 +110,7 @@ class _Archive:
         self.name = path.name
         try:
             self._zip = zipfile.ZipFile(path)
+            self._bytes = path.stat().st_size
         except (zipfile.BadZipFile, OSError) as error:
             raise self.damaged(error) from error
         names = self._zip.namelist()
@@ -150,6 +152,9 @@ class _Archive:
             shape, fortran, dtype = read(file)
         except _UNREADABLE as error:
             raise self.damaged(error) from error
+        # Deflate packs at most 1032 to 1: a longer array cannot be inside.
+        if math.prod(shape) * dtype.itemsize > 1032 * self._bytes:
+            raise self.damaged(f"{member!r} claims the shape {shape}")
         if dtype.hasobject:
             raise ImageSetError(
                 f"{member!r} in {self.name!r} holds Python objects",
@@ -188,7 +193,7 @@ class _Archive:
             if fortran:
                 yield self.whole(member)
                 return
-            row_bytes = int(np.prod(shape[1:])) * dtype.itemsize
+            row_bytes = math.prod(shape[1:]) * dtype.itemsize
             for start in range(0, shape[0], _ROWS):
                 rows = min(_ROWS, shape[0] - start)
                 yield np.frombuffer(self._take(file, rows * row_bytes), dtype).reshape(

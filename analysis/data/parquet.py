@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from analysis.data.decoding import Fit
 from analysis.data.imageset import unique_ids
-from analysis.data.listing import SPLITS, Listing, Location, choose_split, natural_key
+from analysis.data.listing import SPLITS, Listing, Location, choose_split, natural_key, row_ids
 from analysis.errors import ImageSetError
 
 _IMAGE_COLUMNS = ("img", "image", "images", "pixels")
@@ -51,9 +51,10 @@ def list_parquet(location: Location) -> Listing:
                 remedy="put shards of one data set into one folder",
             )
     counts = [_opened(shard).metadata.num_rows for shard in shards]
+    ids = _ids(shards, columns[0], sum(counts))
     labels, names = _labels(shards, columns[0])
     return Listing(
-        ids=_ids(shards, columns[0], sum(counts)),
+        ids=ids,
         labels=labels,
         class_names=names,
         description=location.description,
@@ -186,6 +187,7 @@ def _labels(
 
 
 def _ids(shards: list[Path], columns: _Columns, count: int) -> list[str]:
+    numbers = row_ids(count, shards[0].name)
     paths: list[str | None] = []
     if columns.has_path:
         for table in _tables(shards, f"{columns.image}.path"):
@@ -193,7 +195,7 @@ def _ids(shards: list[Path], columns: _Columns, count: int) -> list[str]:
     kept = [_local(path) for path in paths if path]
     if len(kept) == count and len(set(kept)) * 2 > count:
         return unique_ids(kept)
-    return [f"{row:06d}" for row in range(count)]
+    return numbers
 
 
 def _local(path: str) -> str:
