@@ -107,9 +107,9 @@ def discover(module: nn.Module, probe: torch.Tensor) -> Layout:
 
     Layers are the modules of the top two levels that are called exactly once and return one
     tensor with a row per image, in the order in which they finish; a container whose result is
-    just that of its last listed part is left out, and so is the classifier: the last linear
-    layer with as many outputs as the network, else such a convolution, else the last module
-    with weights of its own.
+    just that of its last listed part is left out, and so is what returns the network's answer.
+    The classifier is the last linear layer with as many outputs as the network, else such a
+    convolution, else the last module with weights of its own.
     """
     calls = _Calls()
     handles = [
@@ -125,7 +125,7 @@ def discover(module: nn.Module, probe: torch.Tensor) -> Layout:
             handle.remove()
     classifier = _classifier(module, calls, output)
     return Layout(
-        layer_names=_layers(calls, len(probe), classifier),
+        layer_names=_layers(calls, probe, output, classifier),
         classifier=classifier,
         token_pooling=token_pooling(module),
         output=output,
@@ -138,16 +138,18 @@ def token_pooling(module: nn.Module) -> TokenPooling:
     return "class token" if has_token else "mean"
 
 
-def _layers(calls: _Calls, count: int, classifier: str) -> tuple[str, ...]:
-    listed: dict[str, int] = {}
+def _layers(calls: _Calls, probe: torch.Tensor, output: Any, classifier: str) -> tuple[str, ...]:
+    listed: list[str] = []
+    seen = {id(probe), id(output)}
     for name in calls.names:
-        output = calls.outputs[name]
+        found = calls.outputs[name]
         if name.count(".") > 1 or name == classifier or calls.names.count(name) != 1:
             continue
-        if not isinstance(output, torch.Tensor) or output.ndim < 2 or len(output) != count:
+        if not isinstance(found, torch.Tensor) or found.ndim < 2 or len(found) != len(probe):
             continue
-        if output.is_floating_point() and id(output) not in listed.values():
-            listed[name] = id(output)
+        if found.is_floating_point() and id(found) not in seen:
+            listed.append(name)
+            seen.add(id(found))
     return tuple(listed)
 
 

@@ -22,7 +22,8 @@ from analysis.models.saving import HEADER_KEY, Header
 State = dict[str, torch.Tensor]
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
-_PREFIXES = ("module.", "_orig_mod.")
+# What compiling and data parallelism put before every name.
+_PREFIXES = ("_orig_mod.", "module.", "_orig_mod.")
 _SHOWN = 3
 
 
@@ -164,6 +165,7 @@ def fill(module: nn.Module, state: Mapping[str, torch.Tensor], *, what: str, int
     first few are named.
     """
     expected = module.state_dict()
+    state = _as_expected(state, expected)
     missing = [key for key in expected if key not in state and not key.endswith(BOOKKEEPING)]
     unexpected = [key for key in state if key not in expected and not key.endswith(BOOKKEEPING)]
     if missing or unexpected:
@@ -187,6 +189,17 @@ def fill(module: nn.Module, state: Mapping[str, torch.Tensor], *, what: str, int
             remedy="check architecture, classes= and width=",
         )
     module.load_state_dict({key: state[key] for key in expected if key in state}, strict=False)
+
+
+def _as_expected(
+    state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]
+) -> Mapping[str, torch.Tensor]:
+    """Put back a prefix that is really a part of the module's names."""
+    for prefix in _PREFIXES:
+        wanted = bool(expected) and all(key.startswith(prefix) for key in expected)
+        if wanted and not any(key.startswith(prefix) for key in state):
+            return {prefix + key: value for key, value in state.items()}
+    return state
 
 
 def _list(items: Sequence[str]) -> str:
