@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from analysis.data.imageset import ImageSet
-from analysis.data.pixels import write_array
 from analysis.errors import ImageSetError, nearest
 from analysis.records import CLEAN, Condition
+from analysis.store.files import write_array
 
 STORED = "stored"
 Present = Callable[[ImageSet, Condition, Path | None], ImageSet]
@@ -62,8 +62,8 @@ def store_condition(
             "sample_ids": f"{stem}.ids.npy",
         },
     )
-    write_array(presented.images, folder / condition.parameters["pixels"])
-    write_array(presented.sample_ids, folder / condition.parameters["sample_ids"])
+    write_array(folder / condition.parameters["pixels"], presented.images)
+    write_array(folder / condition.parameters["sample_ids"], presented.sample_ids)
     return condition
 
 

@@ -103,7 +103,7 @@ class _Tree:
             expected=f"files ending in {', '.join(SUFFIXES)}",
             remedy="copy the images into it; links that lead out of it are not followed"
             if links
-            else "one sub-folder per class, or a flat folder of images",
+            else "give one sub-folder per class, or a flat folder of images",
         )
 
 

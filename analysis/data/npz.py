@@ -14,8 +14,8 @@ import numpy as np
 from analysis.data.decoding import Fit
 from analysis.data.imageset import ImageSet, unique_ids
 from analysis.data.listing import Listing, Location, choose_split, row_ids
-from analysis.data.pixels import replacing
 from analysis.errors import ImageSetError
+from analysis.store.files import atomic_path
 
 _IMAGE_KEYS = ("images", "image", "x", "data", "pixels")
 _LABEL_KEYS = ("labels", "label", "y", "targets", "target")
@@ -67,7 +67,7 @@ def write_npz(images: ImageSet, path: Path) -> None:
         arrays["labels"] = images.labels
     if images.class_names is not None:
         arrays["class_names"] = np.array(images.class_names, dtype=np.str_)
-    with replacing(path) as file:
+    with atomic_path(path) as partial, partial.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
 
 

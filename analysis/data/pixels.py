@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,7 +10,8 @@ import numpy as np
 
 from analysis.data.decoding import refusing_bombs
 from analysis.data.imageset import Progress
-from analysis.errors import ImageSetError, StorageError
+from analysis.errors import ImageSetError
+from analysis.store.files import atomic_path
 
 _EVERY = 256
 
@@ -34,37 +33,9 @@ def gather(
         if workdir is None:
             return _in_memory(stream, count)
         target = workdir / "images.npy"
-        with replacing(target) as file:
+        with atomic_path(target) as partial, partial.open("wb") as file:
             _write(stream, count, file)
     return np.load(target, mmap_mode="r", allow_pickle=False)
-
-
-def write_array(array: np.ndarray, target: Path) -> None:
-    """Write ``array`` as an ``.npy`` file that appears only when it is complete."""
-    with replacing(target) as file:
-        np.lib.format.write_array(file, array, allow_pickle=False)
-
-
-@contextmanager
-def replacing(target: Path) -> Iterator[BinaryIO]:
-    """Open a file that takes the name ``target`` when the block ends well, else vanishes.
-
-    Raises :class:`~analysis.errors.StorageError` when the disk refuses.
-    """
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            yield file
-        partial.replace(target)
-    except OSError as error:
-        raise StorageError(
-            f"{target.name!r} cannot be written ({error.strerror or error})",
-            remedy="free some space, or choose another folder",
-        ) from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def _same_shape(images: Images) -> Iterator[np.ndarray]:

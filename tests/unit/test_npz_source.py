@@ -1,5 +1,6 @@
 """NumPy archives: names, layouts and types of arrays, and what is refused."""
 
+import errno
 import pickle
 
 import numpy as np
@@ -173,11 +174,20 @@ def test_an_array_that_claims_to_be_huge_is_refused(tmp_path):
             load_images(tmp_path / "set.npz")
 
 
-def test_writing_is_atomic(tmp_path):
+def test_writing_is_atomic(tmp_path, monkeypatch):
     images = ImageSet(
         name="a", images=IMAGES, sample_ids=np.array([f"a/{row}" for row in range(5)])
     )
     write_npz(images, tmp_path / "a.npz")
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
-    with pytest.raises(StorageError, match=r"'b.npz' cannot be written"):
-        write_npz(images, tmp_path / "a.npz" / "b.npz")
+    before = (tmp_path / "a.npz").read_bytes()
+
+    def fail(file, **arrays):
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", fail)
+    with pytest.raises(StorageError, match=r"a.npz: the disk is full"):
+        write_npz(images, tmp_path / "a.npz")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
+    assert (tmp_path / "a.npz").read_bytes() == before

@@ -2,8 +2,6 @@
 
 import io
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,9 +11,6 @@ from PIL import Image
 
 from analysis.data.sources import load_images
 from analysis.errors import ImageSetError
-
-DATA = Path(os.environ.get("DISTILLSCOPE_DATA", Path(__file__).parents[2] / "../shared/data"))
-CIFAR = DATA / "cifar10-test.parquet"
 
 
 def png(value):
@@ -195,16 +190,16 @@ def test_a_file_has_no_splits(five):
         load_images(f"{five}:test")
 
 
-@pytest.mark.skipif(not CIFAR.exists(), reason="needs cifar10-test.parquet in DISTILLSCOPE_DATA")
-def test_a_real_data_set(tmp_path):
-    images = load_images(CIFAR, workdir=tmp_path)
+def test_the_real_cifar_images(shared_data, tmp_path):
+    path = shared_data / "cifar10-test.parquet"
+    images = load_images(path, workdir=tmp_path)
     assert images.images.shape == (10_000, 32, 32, 3)
     assert np.bincount(images.labels).tolist() == [1000] * 10
     assert images.class_names[3] == "cat"
     # The folder in an id is the class by name: an oracle for the join of images and labels.
     folders = [key.split("/")[2] for key in images.sample_ids.tolist()]
     assert folders == [images.class_names[label] for label in images.labels]
-    row = pq.ParquetFile(CIFAR).read_row_group(7).slice(345, 1).to_pylist()[0]
+    row = pq.ParquetFile(path).read_row_group(7).slice(345, 1).to_pylist()[0]
     expected = np.asarray(Image.open(io.BytesIO(row["img"]["bytes"])))
     assert np.array_equal(images.images[7345], expected)
     assert images.sample_ids[7345] == f"inspection/{row['img']['path']}"
