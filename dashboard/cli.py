@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from analysis.errors import Cancelled, DistillscopeError, InputError
 from analysis.store import Study, delete_orphans, workspace_cache, writing
@@ -28,7 +28,6 @@ app = typer.Typer(
         "[,classes=N][,width=N], or by a .safetensors file that distillscope wrote. "
         "Start with:  distillscope demo"
     ),
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -178,7 +177,6 @@ def demo(
 ) -> None:
     """Compare the embedded road-sign models and open the dashboard."""
     from analysis.study.demo import demo_is_current, make_demo
-
     from dashboard.server import serve
 
     if not demo_is_current(out):
@@ -275,16 +273,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
+    given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        result = app(arguments, standalone_mode=False)
+        result = app(given or ["--help"], standalone_mode=False)
         return result if isinstance(result, int) else 0
-    except click.exceptions.NoArgsIsHelpError as error:
-        print(error.format_message())
+    except TyperException as error:
+        message = getattr(error, "format_message", lambda: str(error))().rstrip(".")
+        terminal.fail(f"{message}. See: distillscope {' '.join(given[:1])} --help")
         return 2
-    except click.ClickException as error:
-        terminal.fail(f"{error.format_message()} (distillscope --help lists what there is)")
-        return 2
-    except (Cancelled, KeyboardInterrupt, click.Abort):
+    except (Cancelled, KeyboardInterrupt, typer.Abort):
         terminal.fail("cancelled; finished stages are kept")
         return 130
     except DistillscopeError as error:

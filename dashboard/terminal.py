@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from rich.console import Console
 from rich.progress import (
@@ -23,6 +23,7 @@ from analysis.store import Progress as Report
 from analysis.store import Study
 
 console = Console(stderr=True)
+NOT_MEASURED = "not measured"
 
 
 def fail(message: str) -> None:
@@ -84,7 +85,7 @@ def nats(value: Interval | None) -> str:
 
 def _interval(value: Interval | None, scale: float, form: str) -> str:
     if value is None:
-        return "not measured"
+        return NOT_MEASURED
     text = f"{value.value * scale:{form}}"
     if value.low is not None and value.high is not None:
         text += f" [{value.low * scale:{form}}, {value.high * scale:{form}}]"
@@ -99,20 +100,19 @@ def print_study(study: Study) -> None:
         f"[bold]{_plain(study.name)}[/bold]: {card.n} images, {len(study.class_names)} classes, "
         f"{len(study.students)} student(s)"
     )
-    table = Table(show_edge=False, pad_edge=False)
-    for title, justify in _COLUMNS:
-        table.add_column(title, justify=justify)
-    for name, model in {"teacher": study.teacher, **study.students}.items():
-        measures = study.measures(name)
-        cost = model.cost
+    models = {"teacher": study.teacher, **study.students}
+    table = Table(show_edge=False, pad_edge=False, box=None, header_style="bold")
+    table.add_column("")
+    for name in models:
+        table.add_column(_plain(name), justify="right", no_wrap=True)
+    for title, key, form in _ROWS:
+        cells = [form(study.measures(name).get(key)) for name in models]
         table.add_row(
-            _plain(name),
-            share(measures.get("accuracy")),
-            *(("", "", "", "") if name == "teacher" else _comparison(measures)),
-            share(measures.get("ece")),
-            "" if cost is None else f"{cost.parameters:,}",
-            "" if cost is None else f"{cost.macs / 1e6:.1f}",
+            title, *("" if c == NOT_MEASURED and i == 0 else c for i, c in enumerate(cells))
         )
+    costs = [model.cost for model in models.values()]
+    table.add_row("parameters", *("" if c is None else f"{c.parameters:,}" for c in costs))
+    table.add_row("MACs, million", *("" if c is None else f"{c.macs / 1e6:.1f}" for c in costs))
     out.print(table)
     for name in study.students:
         for finding in study.record(f"findings/{name}", []):
@@ -121,26 +121,14 @@ def print_study(study: Study) -> None:
                 out.print(f"  {_plain(finding['remedy'])}")
 
 
-_COLUMNS = (
-    ("model", "left"),
-    ("accuracy, %", "right"),
-    ("agreement, %", "right"),
-    ("KL(T‖S), nats", "right"),
-    ("negative flips, %", "right"),
-    ("shared neighbors, %", "right"),
-    ("ECE, points", "right"),
-    ("parameters", "right"),
-    ("MMACs", "right"),
+_ROWS: tuple[tuple[str, str, Callable[[Interval | None], str]], ...] = (
+    ("accuracy, %", "accuracy", share),
+    ("agreement with the teacher, %", "agreement", share),
+    ("KL(teacher || student), nats", "kl_teacher_student", nats),
+    ("negative flips, %", "negative_flips", share),
+    ("shared neighbors, %", "mean_neighborhood_overlap", share),
+    ("calibration error, points", "ece", share),
 )
-
-
-def _comparison(measures: dict[str, Interval | None]) -> tuple[str, str, str, str]:
-    return (
-        share(measures.get("agreement")),
-        nats(measures.get("kl_teacher_student")),
-        share(measures.get("negative_flips")),
-        share(measures.get("mean_neighborhood_overlap")),
-    )
 
 
 def _plain(text: str) -> str:
