@@ -1,0 +1,311 @@
+"""Stage: train a teacher, or distill a student, into a weights file.
+
+Beside ``W.safetensors`` stands ``W.run/``: ``history.json``, the checkpoints, and what an
+interrupted run goes on from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from torch import nn
+
+from analysis.data.imageset import ImageSet
+from analysis.data.sources import load_images
+from analysis.distillation.batches import epoch_seed
+from analysis.distillation.history import History
+from analysis.distillation.objectives import HintonKD, Objective, Supervised
+from analysis.distillation.training import TrainingConfig, train
+from analysis.errors import BusyError, ImageSetError, ModelError
+from analysis.models.architectures import build, find_architecture
+from analysis.models.handle import ModelHandle
+from analysis.models.loading import ModelSpec, load_model, save_model
+from analysis.models.normalization import Normalization
+from analysis.store import Progress
+from analysis.store.files import storage_errors
+from analysis.study.stages import silent
+
+_ROWS = 1024
+_LOCK = ".lock"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TrainedModel:
+    """What a run left on disk: the weights (a model spec by itself), its folder, the epochs."""
+
+    weights: Path
+    run: Path
+    history: History
+    checkpoints: dict[int, Path]
+
+
+def run_folder(out: str | Path) -> Path:
+    """The folder beside the weights file ``out``: ``W.run`` for ``W.safetensors``."""
+    return Path(out).with_suffix(".run")
+
+
+def train_model(
+    *,
+    architecture: str,
+    images: ImageSet | str | Path,
+    out: str | Path,
+    width: int | None = None,
+    config: TrainingConfig | None = None,
+    objective: Supervised | None = None,
+    validation: ImageSet | str | Path | None = None,
+    normalize: str = "dataset",
+    progress: Progress = silent,
+) -> TrainedModel:
+    """Train a built-in ``architecture`` on labeled ``images`` and write its weights to ``out``.
+
+    ``images`` and ``validation`` are image sets, or sources that
+    :func:`~analysis.data.sources.load_images` reads. ``normalize`` is ``dataset`` (mean and
+    standard deviation of the training images) or what a model spec allows. A run that was
+    interrupted goes on, a finished one is not repeated. Raises
+    :class:`~analysis.errors.InputError` before anything is written.
+    """
+    config = config or TrainingConfig()
+    out = _checked(out)
+    pixels = _loaded(images, "training", progress)
+    normalization = (
+        dataset_normalization(pixels) if normalize == "dataset" else Normalization.parse(normalize)
+    )
+    order = _Order(
+        kind="train",
+        architecture=architecture,
+        width=_width(architecture, width),
+        num_classes=_count_classes(pixels),
+        class_names=pixels.class_names,
+        normalization=normalization,
+        objective=objective or Supervised(),
+        config=config,
+    )
+    held_out = None if validation is None else _loaded(validation, "validation", progress)
+    return _make(order, pixels, held_out, None, out, progress)
+
+
+def distill_model(
+    *,
+    teacher: ModelHandle | ModelSpec | str,
+    architecture: str,
+    images: ImageSet | str | Path,
+    out: str | Path,
+    width: int | None = None,
+    config: TrainingConfig | None = None,
+    objective: Objective | None = None,
+    validation: ImageSet | str | Path | None = None,
+    normalize: str = "teacher",
+    trusted_code: Collection[str | Path] = (),
+    progress: Progress = silent,
+) -> TrainedModel:
+    """Distill ``teacher`` into a built-in ``architecture`` on ``images``; write it to ``out``.
+
+    ``objective`` defaults to Hinton's with temperature 4 and needs no labels. ``normalize`` is
+    ``teacher`` (its own), ``dataset`` or what a model spec allows; all else is as in
+    :func:`train_model`.
+    """
+    config = config or TrainingConfig()
+    out = _checked(out)
+    handle = (
+        teacher
+        if isinstance(teacher, ModelHandle)
+        else load_model(teacher, trusted_code=trusted_code)
+    )
+    pixels = _loaded(images, "distillation", progress, handle)
+    handle.check_images(pixels.image_shape)
+    order = _Order(
+        kind="distill",
+        architecture=architecture,
+        width=_width(architecture, width),
+        num_classes=handle.num_classes,
+        class_names=handle.class_names or _class_names(pixels, handle.num_classes),
+        normalization=_normalization(normalize, pixels, handle),
+        objective=objective or HintonKD(),
+        config=config,
+    )
+    held_out = None if validation is None else _loaded(validation, "validation", progress, handle)
+    return _make(order, pixels, held_out, handle, out, progress)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Order:
+    """The model that is to be made."""
+
+    kind: str
+    architecture: str
+    width: int
+    num_classes: int
+    class_names: tuple[str, ...] | None
+    normalization: Normalization
+    objective: Objective
+    config: TrainingConfig
+
+    def new_module(self, images: ImageSet) -> nn.Module:
+        """Build the network with weights that the seed decides."""
+        height, width, channels = images.image_shape
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(epoch_seed(self.config.seed, 0, "weights"))
+            return build(
+                self.architecture,
+                num_classes=self.num_classes,
+                width=self.width,
+                in_channels=channels,
+                image_size=(height, width),
+            )
+
+    def recipe(self, images: ImageSet, teacher: ModelHandle | None) -> dict[str, Any]:
+        """How the model was made, for the header of its file; no path enters it."""
+        made_from = {"source": images.source, "n": len(images), "digest": images.digest}
+        asked = None if teacher is None else {"spec": teacher.spec_text, "digest": teacher.digest}
+        return {
+            "kind": self.kind,
+            "objective": self.objective.recipe(),
+            "training": self.config.result_key(),
+            "images": made_from,
+            "teacher": asked,
+        }
+
+
+def _make(
+    order: _Order,
+    images: ImageSet,
+    validation: ImageSet | None,
+    teacher: ModelHandle | None,
+    out: Path,
+    progress: Progress,
+) -> TrainedModel:
+    folder = run_folder(out)
+    recipe = order.recipe(images, teacher)
+    module = order.new_module(images)
+
+    def save(path: Path, trained: nn.Module, epoch: int) -> None:
+        height, width, channels = images.image_shape
+        save_model(
+            path,
+            trained,
+            architecture=order.architecture,
+            width=order.width,
+            class_names=order.class_names,
+            normalization=order.normalization,
+            num_classes=order.num_classes,
+            in_channels=channels,
+            image_size=(height, width),
+            metadata={**recipe, "epoch": epoch},
+        )
+
+    with _only_run(folder):
+        result = train(
+            module,
+            images,
+            objective=order.objective,
+            config=order.config,
+            normalization=order.normalization,
+            workdir=folder,
+            teacher=teacher,
+            validation=validation,
+            progress=progress,
+            save_checkpoint=save,
+        )
+        save(out, result.module, order.config.epochs)
+    return TrainedModel(out, folder, result.history, dict(result.checkpoints))
+
+
+@contextlib.contextmanager
+def _only_run(folder: Path) -> Iterator[None]:
+    """Hold the run's folder; raises :class:`BusyError` when another process trains there."""
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / _LOCK, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise BusyError(
+                f"another process is training in {folder}",
+                remedy="wait for it, or choose another --out",
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+            _remove_if_unused(folder)
+
+
+def _remove_if_unused(folder: Path) -> None:
+    """Leave nothing behind of a run that was refused before it began."""
+    if {path.name for path in folder.iterdir()} <= {_LOCK}:
+        (folder / _LOCK).unlink(missing_ok=True)
+        folder.rmdir()
+
+
+def dataset_normalization(images: ImageSet) -> Normalization:
+    """Mean and standard deviation of each channel over all pixels, rounded to four digits.
+
+    A channel that never changes gets a standard deviation of 1.
+    """
+    total, squares = np.zeros(images.image_shape[2]), np.zeros(images.image_shape[2])
+    for start in range(0, len(images), _ROWS):
+        part = images.images[start : start + _ROWS].astype(np.float64) / 255
+        total += part.sum(axis=(0, 1, 2))
+        squares += np.square(part).sum(axis=(0, 1, 2))
+    count = len(images) * images.image_shape[0] * images.image_shape[1]
+    mean = total / count
+    std = np.round(np.sqrt(np.maximum(squares / count - mean**2, 0)), 4)
+    std[std == 0] = 1.0
+    return Normalization(tuple(np.round(mean, 4).tolist()), tuple(std.tolist()))
+
+
+def _width(architecture: str, width: int | None) -> int:
+    return find_architecture(architecture).width if width is None else width
+
+
+def _checked(out: str | Path) -> Path:
+    path = Path(out)
+    if path.suffix != ".safetensors":
+        raise ModelError(f"weights file {path.name!r}", expected="a name ending in .safetensors")
+    return path
+
+
+def _loaded(
+    images: ImageSet | str | Path,
+    name: str,
+    progress: Progress,
+    teacher: ModelHandle | None = None,
+) -> ImageSet:
+    if isinstance(images, ImageSet):
+        return images
+    size = teacher.input_size[0] if teacher is not None and teacher.input_size else None
+    channels = None if teacher is None else teacher.in_channels
+    return load_images(images, name=name, size=size, channels=channels, progress=progress)
+
+
+def _normalization(normalize: str, images: ImageSet, teacher: ModelHandle) -> Normalization:
+    if normalize == "teacher":
+        return teacher.normalization
+    return (
+        dataset_normalization(images) if normalize == "dataset" else Normalization.parse(normalize)
+    )
+
+
+def _class_names(images: ImageSet, num_classes: int) -> tuple[str, ...] | None:
+    # Names of another set of classes would be wrong names for the teacher's outputs.
+    names = images.class_names
+    return names if names is not None and len(names) == num_classes else None
+
+
+def _count_classes(images: ImageSet) -> int:
+    if images.class_names is not None:
+        return len(images.class_names)
+    if images.labels is None:
+        raise ImageSetError(
+            f"image set {images.name!r} has no labels",
+            expected="labeled images",
+            remedy="sort them into one folder per class, or distill a teacher instead",
+        )
+    return int(images.labels.max()) + 1
