@@ -1,6 +1,6 @@
 """A small cheap camera: blur, exposure, sensor, JPEG, and the crop scaled to 32 x 32.
 
-Signs far away fill few pixels of the sensor, so pictures are taken at 15 to 44 pixels and then
+Signs far away fill few pixels of the sensor, so pictures are taken at 17 to 44 pixels and then
 scaled, as in photographs cut out of a video of a drive.
 """
 
@@ -12,9 +12,8 @@ import math
 import numpy as np
 from PIL import Image, ImageFilter
 
+from analysis.data.signs.backgrounds import Generator
 from analysis.data.signs.scene import FRAME_SIZE, MARGIN, SCENE_SIZE
-
-Generator = np.random.Generator
 
 IMAGE_SIZE = 32
 _LEAST_PIXELS = 17

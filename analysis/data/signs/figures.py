@@ -43,7 +43,7 @@ class _Placed:
 
 def walking_person(pen: Pen, color: Color, weight: float, mirrored: bool) -> None:
     """One upright person taking a step."""
-    figure = _Placed(pen, (0.0, 0.20), 0.46, color, mirrored)
+    figure = _Placed(pen, (0.0, 0.20), 0.50, color, mirrored)
     figure.disk((0.02, -0.98), 0.19)
     figure.limbs(
         [
@@ -60,7 +60,7 @@ def walking_person(pen: Pen, color: Color, weight: float, mirrored: bool) -> Non
 def running_children(pen: Pen, color: Color, weight: float, mirrored: bool) -> None:
     """A big and a small child, running hand in hand."""
     side = -1.0 if mirrored else 1.0
-    for center, scale in (((-0.22 * side, 0.22), 0.38), ((0.25 * side, 0.33), 0.29)):
+    for center, scale in (((-0.24 * side, 0.22), 0.42), ((0.28 * side, 0.34), 0.31)):
         child = _Placed(pen, center, scale, color, mirrored)
         child.disk((0.16, -0.98), 0.22)
         child.limbs(
@@ -77,7 +77,7 @@ def running_children(pen: Pen, color: Color, weight: float, mirrored: bool) -> N
 
 def digging_person(pen: Pen, color: Color, weight: float, mirrored: bool) -> None:
     """A person bent over a shovel, before a heap."""
-    figure = _Placed(pen, (0.0, 0.24), 0.46, color, mirrored)
+    figure = _Placed(pen, (0.0, 0.24), 0.51, color, mirrored)
     figure.disk((0.06, -0.88), 0.19)
     figure.limbs(
         [
@@ -94,7 +94,7 @@ def digging_person(pen: Pen, color: Color, weight: float, mirrored: bool) -> Non
 
 def exclamation_mark(pen: Pen, color: Color, weight: float, mirrored: bool) -> None:
     """The mark of a danger that has no sign of its own; the same from both sides."""
-    mark = _Placed(pen, (0.0, 0.16), 0.50, color, mirrored)
+    mark = _Placed(pen, (0.0, 0.17), 0.55, color, mirrored)
     mark.limbs([(0.30, [(0.0, -0.70), (0.0, 0.18)])], weight + 0.2)
     mark.disk((0.0, 0.66), 0.12 + 0.1 * weight)
 

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from analysis.data.signs.backgrounds import TEXTURE_SIZE, Generator
 from analysis.data.signs.shapes import SIGN_CLASSES, TEMPLATE_SIZE, draw_templates
-from analysis.data.signs.textures import MAP_SIZE, OCCLUDER_SIZE, TEXTURE_SIZE, Bank
-
-Generator = np.random.Generator
+from analysis.data.signs.textures import MAP_SIZE, OCCLUDER_SIZE, Bank
 
 FRAME_SIZE = 64
 MARGIN = 4
@@ -23,6 +22,7 @@ SCENE_SIZE = FRAME_SIZE + 2 * MARGIN
 
 _AXIS = np.linspace(-1, 1, SCENE_SIZE, dtype=np.float32)
 _ACROSS, _DOWN = np.meshgrid(_AXIS, _AXIS)
+_BLEACHED = np.full(3, 0.55 / 3, dtype=np.float32)
 _BILINEAR = Image.Resampling.BILINEAR
 _PLACES = ("foliage", "foliage", "sky", "sky", "twigs", "brick", "facade", "road", "road")
 
@@ -71,7 +71,7 @@ class Studio:
         self._add_sign(scene, template, placement, weather, rng)
         if weather.sunny and rng.random() < 0.40:
             self._cast_shadow(scene, rng)
-        if rng.random() < 0.16:
+        if rng.random() < 0.12:
             self._occlude(scene, weather, rng)
         return scene
 
@@ -124,7 +124,7 @@ class Studio:
     def _occlude(self, scene: np.ndarray, weather: Weather, rng: Generator) -> None:
         image = self._bank.occluders[rng.integers(len(self._bank.occluders))]
         turn = rng.integers(4) * math.pi / 2 + rng.normal(0, 0.25)
-        scale = OCCLUDER_SIZE / SCENE_SIZE * rng.uniform(0.75, 1.2)
+        scale = OCCLUDER_SIZE / SCENE_SIZE * rng.uniform(0.70, 1.05)
         cos, sin = math.cos(turn) * scale, math.sin(turn) * scale
         middle, half = OCCLUDER_SIZE / 2 + rng.normal(0, 5, 2), SCENE_SIZE / 2
         to_image = (
@@ -134,8 +134,10 @@ class Studio:
         size = (SCENE_SIZE, SCENE_SIZE)
         layer = image.transform(size, Image.Transform.AFFINE, to_image, _BILINEAR)
         values = np.asarray(layer, dtype=np.float32)
-        gain = np.float32((weather.background_gain + weather.sign_gain) / 2)
-        _over(scene, values[..., :3] * gain, values[..., 3:] / 255)
+        # Headlights are aimed at the sign; what hangs before it stays dark at night.
+        night = weather.place == "night"
+        gain = 0.3 if night else (weather.background_gain + weather.sign_gain) / 2
+        _over(scene, values[..., :3] * np.float32(gain), values[..., 3:] / 255)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +153,10 @@ class _Placement:
 
     @classmethod
     def draw(cls, rng: Generator) -> _Placement:
-        radius = FRAME_SIZE * rng.uniform(0.27, 0.45)
+        radius = FRAME_SIZE * rng.uniform(0.29, 0.46)
         slack = FRAME_SIZE * 0.07
         x, y = SCENE_SIZE / 2 + rng.uniform(-slack, slack, 2)
-        roll, yaw, pitch = rng.normal(0, (0.10, 0.38, 0.20))
+        roll, yaw, pitch = rng.normal(0, (0.10, 0.34, 0.18))
         return cls(x, y, radius, roll, float(np.clip(yaw, -0.95, 0.95)), pitch)
 
     def moved(self, shift: float) -> _Placement:
@@ -206,7 +208,7 @@ def _piece(maps: list[np.ndarray], rng: Generator) -> np.ndarray:
 def _fade(color: np.ndarray, alpha: np.ndarray, rng: Generator) -> np.ndarray:
     """Bleach the paint: red goes pink and gray first, black goes gray."""
     share = np.float32(rng.uniform(0, 1) ** 3 * 0.62)
-    bleached = color.mean(axis=-1, keepdims=True) * np.float32(0.55) + alpha * np.float32(92)
+    bleached = (color @ _BLEACHED)[..., None] + alpha * np.float32(92)
     return color + (bleached - color) * share
 
 
@@ -224,9 +226,7 @@ def _gloss(rng: Generator) -> np.ndarray:
     return np.exp(-distance)[..., None] * np.float32(rng.uniform(25, 110))
 
 
-def _add_pole(
-    scene: np.ndarray, placement: _Placement, weather: Weather, rng: Generator
-) -> None:
+def _add_pole(scene: np.ndarray, placement: _Placement, weather: Weather, rng: Generator) -> None:
     """Draw the metal pole behind the sign, lit from one side like a cylinder."""
     width = placement.radius * rng.uniform(0.07, 0.13)
     lean = placement.roll * 0.7

@@ -79,7 +79,7 @@ def _stop(pen: Pen, make: Make) -> None:
     )
 
 
-def _triangle(scale: float, *, down: bool = False, lift: float = 0.24) -> list[Point]:
+def _triangle(scale: float, *, down: bool = False, lift: float = 0.25) -> list[Point]:
     """Corners of an upright or hanging triangle around the middle of its circle."""
     sign = -1.0 if down else 1.0
     corners = [(0.0, -1.0), (math.sin(2.1), -math.cos(2.1)), (-math.sin(2.1), -math.cos(2.1))]
@@ -87,9 +87,9 @@ def _triangle(scale: float, *, down: bool = False, lift: float = 0.24) -> list[P
 
 
 def _red_triangle(pen: Pen, make: Make, *, down: bool = False) -> None:
-    pen.polygon(_triangle(1.0, down=down), make.white, rounding=0.08)
-    pen.polygon(_triangle(1.0 - make.edge, down=down), make.red, rounding=0.07)
-    pen.polygon(_triangle(0.88 - 0.9 * make.rim, down=down), make.white, rounding=0.03)
+    pen.polygon(_triangle(1.08, down=down), make.white, rounding=0.08)
+    pen.polygon(_triangle(1.08 - make.edge, down=down), make.red, rounding=0.07)
+    pen.polygon(_triangle(0.96 - 0.9 * make.rim, down=down), make.white, rounding=0.03)
 
 
 def _yield(pen: Pen, make: Make) -> None:
@@ -196,7 +196,7 @@ def _no_overtaking(pen: Pen, make: Make) -> None:
 def _warning(figure: Callable[[Pen, Color, float, bool], None]) -> Callable[[Pen, Make], None]:
     def draw(pen: Pen, make: Make) -> None:
         _red_triangle(pen, make)
-        figure(pen, make.black, 0.55 + 2.2 * (make.weight - 0.12), make.variant % 2 == 1)
+        figure(pen, make.black, 0.60 + 2.2 * (make.weight - 0.12), make.variant % 2 == 1)
 
     return draw
 
