@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from types import ModuleType
 
@@ -28,21 +29,21 @@ def render(page: ModuleType) -> None:
 
 def main() -> None:
     """Run the page that the address names."""
-    st.set_page_config(
-        page_title="Distillscope", page_icon=str(STATIC / "icon.svg"), layout="wide"
-    )
+    st.set_page_config(page_title="Distillscope", page_icon=str(STATIC / "icon.svg"), layout="wide")
     colors = palette(st.context.theme.type)
     messages.style(colors)
     st.logo(str(STATIC / f"logo-{colors.name}.svg"), size="large")
-    pages = [
-        st.Page(
-            lambda module=module: render(module),
-            title=title, url_path=title.lower(), default=title == "Overview",
-        )
-        for title, module in PAGES.items()
-    ]  # fmt: skip
-    context.remember_pages(dict(zip(PAGES, pages, strict=True)))
-    st.navigation(pages, position="top").run()
+    context.navigate(
+        {
+            title.lower(): st.Page(
+                functools.partial(render, module),
+                title=title,
+                url_path=title.lower(),
+                default=title == "Overview",
+            )
+            for title, module in PAGES.items()
+        }
+    )
 
 
 if __name__ == "__main__":

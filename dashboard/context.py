@@ -14,12 +14,13 @@ from analysis.errors import DistillscopeError
 from analysis.records import CLEAN, Projection
 from analysis.store.study import Study
 from dashboard import loading, messages
+from dashboard.components.links import follow_links, parse_link
 from dashboard.figures.numbers import count_of, markdown, thousands, visible
 from dashboard.loading import Pair
 from dashboard.selection import Lasso, Region, SavedSet, Selection, save_set
 from dashboard.theme import Palette, palette
 
-_HELD, _WRITTEN = "selection", "selection_written"
+_HELD, _WRITTEN, _FOLLOWED, _NEXT = "selection", "selection_written", "followed", "next_page"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,9 +94,7 @@ def open_view() -> View:
     selection, notes = _current(study)
     pair = _pair(study.digest, selection.student, selection.condition, study)
     projection = study.projection(selection.student) if selection.condition == CLEAN else None
-    mask, more = _mask(
-        study.digest, selection.filter_key, (selection, study, pair, projection)
-    )
+    mask, more = _mask(study.digest, selection.filter_key, (selection, study, pair, projection))
     for note in (*notes, *more):
         messages.note(note)
     return View(
@@ -111,16 +110,16 @@ def open_view() -> View:
 
 def _current(study: Study) -> tuple[Selection, tuple[str, ...]]:
     """The selection that holds now: the URL's where the user changed it, else the held one."""
-    query = st.query_params.to_dict()
-    held: Selection | None = st.session_state.get(_HELD)
+    query = st.session_state.pop(_FOLLOWED, None) or st.query_params.to_dict()
+    kept: Selection | None = st.session_state.get(_HELD)
     changed = bool(query) and query != st.session_state.get(_WRITTEN)
-    source = query if held is None or changed else held.to_query()
+    source = query if kept is None or changed else kept.to_query()
     students = list(study.students)
     selection, notes = Selection.from_query(
         source, students=students, conditions=study.conditions, classes=len(study.class_names)
     )
-    if held is not None and not changed and held.sample is not None:
-        selection = dataclasses.replace(selection, sample=held.sample)
+    if kept is not None and not changed and kept.sample is not None:
+        selection = dataclasses.replace(selection, sample=kept.sample)
     st.session_state[_HELD] = selection
     _write(selection)
     return selection, notes
@@ -133,14 +132,33 @@ def _write(selection: Selection) -> None:
     st.session_state[_WRITTEN] = query
 
 
+def held() -> Selection:
+    """The selection as it stands now, with what was chosen during this run."""
+    selection: Selection = st.session_state[_HELD]
+    return selection
+
+
 def choose(**changes: Any) -> None:
     """Change parts of the selection; for callbacks, which run before the page."""
-    st.session_state[_HELD] = dataclasses.replace(st.session_state[_HELD], **changes)
+    st.session_state[_HELD] = dataclasses.replace(held(), **changes)
+
+
+def write_selection(**changes: Any) -> None:
+    """Change parts of the selection while the page runs, which then draws on without a rerun."""
+    choose(**changes)
+    _write(held())
+
+
+def go(path: str, **changes: Any) -> None:
+    """Go to another page at once, with ``changes`` to the selection; ends this run."""
+    choose(**changes)
+    st.session_state[_NEXT] = path
+    st.rerun()
 
 
 def clear_filter() -> None:
     """Take the whole cross-filter off."""
-    st.session_state[_HELD] = st.session_state[_HELD].unfiltered()
+    st.session_state[_HELD] = held().unfiltered()
 
 
 def region_of(view: View, sample_ids: Iterable[str], lasso: Lasso | None) -> Region | None:
@@ -153,7 +171,7 @@ def region_of(view: View, sample_ids: Iterable[str], lasso: Lasso | None) -> Reg
         return None
     if lasso is not None:
         inside = loading.region_mask(lasso, view.study, view.all, view.projection)
-        if set(view.all.sample_ids[inside].tolist()) == wanted:
+        if set(view.all.sample_ids[inside & view.mask].tolist()) == wanted:
             return lasso
     try:
         return save_set(loading.workspace_of(view.study), sorted(wanted))
@@ -164,11 +182,11 @@ def region_of(view: View, sample_ids: Iterable[str], lasso: Lasso | None) -> Reg
 
 def context_bar(view: View, exports: list[Export]) -> None:
     """Draw the bar above every page: student, condition, filter, counts, Save."""
-    with st.container(
-        key="context_bar", horizontal=True, vertical_alignment="center", gap="small"
-    ):
-        st.html(f'<span class="ds-label">Study</span> {messages.strong(view.study.name)}',
-                width="content")
+    with st.container(key="context_bar", horizontal=True, vertical_alignment="center", gap="small"):
+        st.html(
+            f'<span class="ds-label">Study</span> {messages.strong(view.study.name)}',
+            width="content",
+        )
         _student_picker(view)
         _condition_picker(view)
         _filter_chips(view)
@@ -276,13 +294,24 @@ def _filter_form(view: View) -> None:
         st.button("Clear the filter", on_click=clear_filter, key="clear_filter_form")
 
 
-def remember_pages(pages: dict[str, Any]) -> None:
-    """Keep the pages by title, so that one page can open another."""
-    st.session_state["pages"] = pages
+def navigate(pages: dict[str, Any]) -> None:
+    """Run the page that the address, a followed link or :func:`open_page` names."""
+    follow_links(lambda address: _followed(address, pages))
+    page = st.navigation(list(pages.values()), position="top")
+    target = st.session_state.pop(_NEXT, None)
+    if target in pages and pages[target].title != page.title:
+        query = st.session_state.pop(_FOLLOWED, None) or held().to_query()
+        st.switch_page(pages[target], query_params=query)
+    page.run()
 
 
-def open_page(title: str) -> None:
-    """Go to another page with the selection as it is."""
-    st.switch_page(
-        st.session_state["pages"][title], query_params=st.session_state[_HELD].to_query()
-    )
+def _followed(address: str, pages: dict[str, Any]) -> None:
+    parsed = parse_link(address, tuple(pages))
+    if parsed:
+        st.session_state[_NEXT], st.session_state[_FOLLOWED] = parsed
+
+
+def open_page(path: str, **changes: Any) -> None:
+    """Go to another page with ``changes`` to the selection; for callbacks."""
+    choose(**changes)
+    st.session_state[_NEXT] = path

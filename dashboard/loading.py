@@ -114,7 +114,11 @@ def _join(teacher: pa.Table, student: pa.Table) -> Pair:
     row_of = {name: row for row, name in enumerate(_strings(student["sample_id"]).tolist())}
     order = np.asarray([row_of.get(name, -1) for name in ids.tolist()], dtype=np.int64)
     if (order < 0).any():
-        ids, teacher, order = ids[order >= 0], teacher.filter(pa.array(order >= 0)), order[order >= 0]
+        ids, teacher, order = (
+            ids[order >= 0],
+            teacher.filter(pa.array(order >= 0)),
+            order[order >= 0],
+        )
 
     def of(table: pa.Table, name: str) -> np.ndarray:
         return np.asarray(table[name].to_numpy(zero_copy_only=False))

@@ -215,9 +215,7 @@ class _Reader:
             return None
         if re.fullmatch(r"[0-9]{1,6}", value) and int(value) < count:
             return int(value)
-        self.messages.append(
-            f"The address names {name} {_shown(value)}; expected 0 to {count - 1}"
-        )
+        self.messages.append(f"The address names {name} {_shown(value)}; expected 0 to {count - 1}")
         return None
 
     def cell(self, count: int) -> tuple[int, int] | None:

@@ -25,9 +25,11 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from streamlit.runtime.pages_manager import PagesManager
 
 from analysis.errors import BusyError, InputError
 from analysis.store.study import Study
+from dashboard.components.pair_map import routes as pair_map_routes
 from dashboard.loading import STUDY_VARIABLE
 from dashboard.thumbnails import thumbnail_route
 
@@ -145,10 +147,11 @@ def _host_allowed(scope: Scope) -> bool:
 
 def build_app(study_dir: Path) -> streamlit.App:
     """The ASGI application that shows the study in ``study_dir``."""
-    routes: list[Route] = [thumbnail_route(study_dir)]
-    return streamlit.App(
-        _FOLDER / "app.py", routes=routes, middleware=[Middleware(Protection)]
-    )
+    # The pages are functions that app.py names. Without this a first request for /map would run
+    # pages/map.py as a script, because a folder of that name lies beside app.py.
+    PagesManager.uses_pages_directory = False
+    routes: list[Route] = [thumbnail_route(study_dir), *pair_map_routes()]
+    return streamlit.App(_FOLDER / "app.py", routes=routes, middleware=[Middleware(Protection)])
 
 
 def free_port(port: int | None) -> int:
@@ -210,9 +213,7 @@ def serve(
     app.run(config=settings(chosen))
 
 
-def _announce_when_ready(
-    address: str, announce: Callable[[str], None], open_browser: bool
-) -> None:
+def _announce_when_ready(address: str, announce: Callable[[str], None], open_browser: bool) -> None:
     for _ in range(600):
         try:
             with urllib.request.urlopen(address + HEALTH, timeout=1):

@@ -1,6 +1,6 @@
 """The route that hands out thumbnails: ``/distillscope/thumb/<condition>?id=<sample id>``.
 
-A sample id is looked up among the study's ids and never becomes part of a path.
+``?at=<row>`` names the sample by its row instead. A sample id is looked up among the study's ids and never becomes part of a path.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ import functools
 from pathlib import Path
 from urllib.parse import quote
 
+import numpy as np
+import pyarrow as pa
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -19,7 +21,7 @@ from analysis.store.study import Study, Thumbnails
 from dashboard.loading import study_stamp
 
 PREFIX = "/distillscope/thumb/"
-_MAX_ID = 4096
+_LASTING = "private, max-age=31536000, immutable"
 
 
 def thumbnail_url(sample_id: str, condition: str = CLEAN, version: str = "") -> str:
@@ -28,22 +30,34 @@ def thumbnail_url(sample_id: str, condition: str = CLEAN, version: str = "") -> 
     return f"{PREFIX}{quote(condition, safe='')}?id={quote(sample_id, safe='')}{tail}"
 
 
+def thumbnail_template(condition: str, version: str) -> str:
+    """Address with ``{index}`` for the row among the ids that ``condition`` covers."""
+    return f"{PREFIX}{quote(condition, safe='')}?at={{index}}&v={version[:16]}"
+
+
 def thumbnail_route(study_dir: Path) -> Route:
     """The route for the study in ``study_dir``; unknown ids and conditions are 404."""
 
     @functools.lru_cache(maxsize=16)
-    def thumbnails(condition: str, stamp: tuple[int, int]) -> Thumbnails:
-        return Study.open(study_dir).thumbnails(condition)
+    def opened(condition: str, stamp: tuple[int, int]) -> tuple[Thumbnails, np.ndarray]:
+        study = Study.open(study_dir)
+        return study.thumbnails(condition), study.condition_ids(condition)
 
     def respond(request: Request) -> Response:
-        sample_id = request.query_params.get("id", "")
         try:
             stamp = study_stamp(study_dir)
-            found = thumbnails(request.path_params["condition"], stamp)
-            picture = found.webp(sample_id[:_MAX_ID])
-        except (DistillscopeError, KeyError, OSError):
+            thumbnails, ids = opened(request.path_params["condition"], stamp)
+            picture = thumbnails.webp(_sample_id(request, ids))
+        except (DistillscopeError, LookupError, OSError, pa.ArrowException):
             return PlainTextResponse("No such picture.\n", status_code=404)
-        lasting = "public, max-age=31536000, immutable" if "v" in request.query_params else "no-cache"
+        lasting = _LASTING if "v" in request.query_params else "no-cache"
         return Response(picture, media_type="image/webp", headers={"cache-control": lasting})
 
     return Route(PREFIX + "{condition}", respond, methods=["GET"])
+
+
+def _sample_id(request: Request, ids: np.ndarray) -> str:
+    at = request.query_params.get("at", "")
+    if at.isascii() and at.isdigit() and len(at) < 10:
+        return str(ids[int(at)])
+    return request.query_params.get("id", "")

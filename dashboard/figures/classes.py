@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from analysis.divergence.calibration import wilson_interval
 from analysis.records import Interval
 from dashboard.figures.intervals import interval_glyph
-from dashboard.figures.numbers import percent
+from dashboard.figures.numbers import escaped, interval_text, percent, thousands
 from dashboard.loading import Pair
 from dashboard.theme import Palette
 
@@ -50,7 +50,9 @@ def class_rows(pair: Pair, class_names: Sequence[str]) -> list[ClassRow]:
             index=index,
             name=class_names[index],
             n=int(n[index]),
-            agreement=Interval(float(same[index] / n[index]), float(low[index]), float(high[index])),
+            agreement=Interval(
+                float(same[index] / n[index]), float(low[index]), float(high[index])
+            ),
             teacher_accuracy=accuracy(0, index),
             student_accuracy=accuracy(1, index),
         )
@@ -65,16 +67,42 @@ def glyph_scale(rows: Sequence[ClassRow]) -> tuple[float, float]:
     return (0.5, 1.0) if lows and min(lows) >= 0.5 else (0.0, 1.0)
 
 
-def class_columns(rows: Sequence[ClassRow], colors: Palette) -> dict[str, list[object]]:
-    """The table's columns; the glyph is an SVG data URI."""
+def class_table(
+    rows: Sequence[ClassRow],
+    colors: Palette,
+    link: Callable[[int], str],
+    *,
+    chosen: int | None = None,
+) -> str:
+    """The table as HTML; ``link`` gives a class's address, escaped for HTML."""
     scale = glyph_scale(rows)
-    columns: dict[str, list[object]] = {
-        "class": [row.name for row in rows],
-        "n": [row.n for row in rows],
-        "glyph": [interval_glyph(row.agreement, scale, colors, width=150) for row in rows],
-        "agreement": [percent(row.agreement.value) for row in rows],
-    }
-    if any(row.teacher_accuracy is not None for row in rows):
-        columns["teacher"] = [percent(row.teacher_accuracy or 0.0) for row in rows]
-        columns["student"] = [percent(row.student_accuracy or 0.0) for row in rows]
-    return columns
+    labeled = any(row.teacher_accuracy is not None for row in rows)
+    right = '<th class="ds-number">teacher</th><th class="ds-number">student</th>'
+    head = (
+        '<tr><th>class</th><th class="ds-number">n</th>'
+        f"<th>agreement, {100 * scale[0]:.0f} to 100 %</th>"
+        f'<th class="ds-number">agree</th>{right if labeled else ""}</tr>'
+    )
+    body = "".join(_class_row(row, scale, colors, link(row.index), chosen) for row in rows)
+    return f'<table class="ds-table ds-rows"><thead>{head}</thead>{body}</table>'
+
+
+def _class_row(
+    row: ClassRow, scale: tuple[float, float], colors: Palette, address: str, chosen: int | None
+) -> str:
+    name = escaped(row.name, 28)
+    share = percent(row.agreement.value)
+    glyph = interval_glyph(row.agreement, scale, colors, width=150, height=14)
+    accuracies = "".join(
+        f'<td class="ds-number ds-quiet">{percent(value)}</td>'
+        for value in (row.teacher_accuracy, row.student_accuracy)
+        if value is not None
+    )
+    mark = ' class="ds-chosen"' if row.index == chosen else ""
+    alt = f"{share} {interval_text(row.agreement, 'share')}"
+    return (
+        f'<tr{mark}><td><a class="ds-link" href="{address}" target="_self">{name}</a></td>'
+        f'<td class="ds-number ds-quiet">{thousands(row.n)}</td>'
+        f'<td><img src="{glyph}" alt="{alt}"></td>'
+        f'<td class="ds-number"><span class="ds-strong">{share}</span></td>{accuracies}</tr>'
+    )

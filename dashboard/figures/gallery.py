@@ -24,14 +24,15 @@ def gallery_html(
     picture: Callable[[str], str],
     link: Callable[[str], str],
 ) -> str:
-    """A grid of ``rows``; ``picture`` and ``link`` give the addresses for a sample id."""
+    """A grid of ``rows``; ``picture`` and ``link`` give the addresses for a sample id,
+    ``link`` escaped for HTML."""
     cells = []
     for row in rows.tolist():
         sample = str(pair.sample_ids[row])
         teacher = escaped(class_names[pair.teacher_answer[row]], 24)
         student = escaped(class_names[pair.student_answer[row]], 24)
         cells.append(
-            f'<a href="{escaped(link(sample), 8000)}" target="_self" title="{escaped(sample, 120)}">'
+            f'<a class="ds-link" href="{link(sample)}" target="_self" title="{escaped(sample, 120)}">'
             f'<img src="{escaped(picture(sample), 8000)}" loading="lazy" '
             f'alt="{escaped(sample, 120)}: teacher {teacher}, student {student}">'
             f'<div class="ds-teacher"><span class="ds-circle"></span>{teacher}</div>'

@@ -152,7 +152,11 @@ def _fitted(column: Column, rows: Sequence[HeadlineRow]) -> Column:
         return column
     if column.unit != "nats":
         low, high = max(low, -1.0), min(high, 1.0)
-        text = f"{100 * low:.0f}–{100 * high:.0f}" if low == 0 else f"−{-100 * low:.0f}…+{100 * high:.0f}"
+        text = (
+            f"{100 * low:.0f}–{100 * high:.0f}"
+            if low == 0
+            else f"−{-100 * low:.0f}…+{100 * high:.0f}"
+        )
     else:
         text = f"0–{high:g}"
     return Column(

@@ -43,7 +43,9 @@ def interval_glyph(
     if interval.low is not None and interval.high is not None:
         parts.append(_line(at(interval.low), at(interval.high), middle, color, 2))
     x = at(interval.value)
-    parts.append(f'<rect x="{x - 3.5:.1f}" y="{middle - 3.5}" width="7" height="7" fill="{color}"/>')
+    parts.append(
+        f'<rect x="{x - 3.5:.1f}" y="{middle - 3.5}" width="7" height="7" fill="{color}"/>'
+    )
     return svg_uri("".join(parts), width, height)
 
 

@@ -1,14 +1,305 @@
-"""Inspect: one image."""
+"""Inspect: one image, what both models answer, which pixels, which neighbors."""
 
 from __future__ import annotations
 
-from dashboard.context import Export, View
+import dataclasses
+
+import numpy as np
+import streamlit as st
+
+from analysis.attribution.agreement import rank_correlation, top_overlap
+from analysis.divergence.answers import log_softmax
+from analysis.records import CLEAN, PENULTIMATE, TEACHER, AttributionMaps
+from dashboard import messages
+from dashboard.components.links import link
+from dashboard.context import Export, View, choose, open_page, region_of
+from dashboard.figures import answers, attributions
+from dashboard.figures.chart import CONFIG
+from dashboard.figures.gallery import gallery_order
+from dashboard.figures.neighbors import neighbors_html
+from dashboard.figures.numbers import THIN, escaped, nats, percent, thousands
+from dashboard.figures.sentences import neighbors_line
+from dashboard.figures.tables import csv_text
+from dashboard.loading import Pair
+from dashboard.pages.overview import nothing_left
+from dashboard.selection import find_sample
+from dashboard.thumbnails import thumbnail_url
+
+SHOWN_NEIGHBORS = 6
 
 
 def show(view: View) -> None:
     """Draw the page."""
+    if len(view.pair) == 0:
+        nothing_left(view)
+        return
+    row, order = _current_row(view)
+    left, middle, right = st.columns([5.2, 14, 6], gap="large")
+    with left:
+        _image(view, row, order)
+    with middle:
+        _which_pixels(view, row)
+        _answers(view, row)
+    with right:
+        _neighbors(view, row)
+
+
+def _current_row(view: View) -> tuple[int, np.ndarray]:
+    """Row (of all samples) to show, and the rows that previous and next step through."""
+    order = np.flatnonzero(view.mask)[gallery_order(view.pair)]
+    token = view.selection.sample
+    if token is None:
+        return _first(view, order), order
+    row = find_sample(token, view.all.sample_ids)
+    if row is None:
+        messages.note(f"There is no image {token!r} here; this is the one that parts most.")
+        return _first(view, order), order
+    return row, order
+
+
+def _first(view: View, order: np.ndarray) -> int:
+    """The image that parts most among those with attribution maps, else among all."""
+    maps = view.study.attributions(view.selection.student).get("pair")
+    if maps is not None:
+        mapped = np.isin(view.all.sample_ids[order].astype(str), np.asarray(maps.sample_ids))
+        order = order[mapped] if mapped.any() else order
+    return int(order[0])
+
+
+def _image(view: View, row: int, order: np.ndarray) -> None:
+    sample = str(view.all.sample_ids[row])
+    found = np.flatnonzero(order == row)
+    place = int(found[0]) if len(found) else None
+    labels = view.all.labels
+    label = "" if labels is None else f"label {escaped(view.class_names[labels[row]], 30)}"
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        short = escaped(sample.removeprefix("inspection/"), 28)
+        st.html(
+            f'<div class="ds-title" title="{escaped(sample, 300)}">Image {short}</div>'
+            f'<div class="ds-sub">{label}</div>',
+            width="stretch",
+        )
+        for name, icon, step in (("Previous", ":material/arrow_back:", -1),
+                                 ("Next", ":material/arrow_forward:", 1)):  # fmt: skip
+            to = 0 if place is None else min(max(place + step, 0), len(order) - 1)
+            st.button(
+                "", icon=icon, help=f"{name} image", key=f"{name.lower()}_image",
+                disabled=place == to, on_click=choose,
+                kwargs={"sample": str(view.all.sample_ids[order[to]])},
+            )  # fmt: skip
+    st.html(f'<img class="ds-image" src="{_picture(view, sample)}" alt="{escaped(sample, 200)}">')
+    total = thousands(len(order))
+    where = (
+        f"{thousands(place + 1)} of {total}, by how far the two part"
+        if place is not None
+        else f"Not among the {total} filtered images"
+    )
+    st.html(f'<div class="ds-sub">{where}</div>')
+    _facts(view.all, row)
+    st.button("Show on the map", key="show_on_map", on_click=_to_map, args=(view, sample))
+
+
+def _to_map(view: View, sample: str) -> None:
+    open_page("map", picked=region_of(view, [sample], None), sample=sample)
+
+
+def _picture(view: View, sample: str) -> str:
+    rows = np.flatnonzero(view.study.sample_ids == sample)
+    if (
+        view.selection.condition == CLEAN
+        and len(rows)
+        and view.study.has_array("images/inspection")
+    ):
+        return attributions.picture_uri(np.asarray(view.study.images[rows[0]]))
+    url = thumbnail_url(sample, view.selection.condition, view.study.digest)
+    return escaped(url, 8000)
+
+
+def _facts(pair: Pair, row: int) -> None:
+    facts = [
+        ("KL (teacher ∥ student)", f"{nats(pair.kl[row])} nats"),
+        ("Jensen-Shannon", f"{nats(pair.js[row])} nats"),
+    ]
+    if pair.overlap is not None:
+        facts.append(("Shared neighbors", f"{percent(pair.overlap[row], 0)}{THIN}%"))
+    rows = "".join(
+        f'<div class="ds-row"><span class="ds-sub">{name}</span>'
+        f'<span class="ds-strong">{value}</span></div>'
+        for name, value in facts
+    )
+    st.html(rows)
+
+
+def _which_pixels(view: View, row: int) -> None:
+    maps = view.study.attributions(view.selection.student)
+    clean = view.selection.condition == CLEAN
+    if set(maps) != {TEACHER, "student", "pair"} or not clean:
+        messages.section("Which pixels")
+        messages.empty(
+            "No attribution maps", "This study holds none for this student and condition."
+        )
+        return
+    sample = str(view.all.sample_ids[row])
+    rows = {part: np.flatnonzero(found.sample_ids == sample) for part, found in maps.items()}
+    if min(map(len, rows.values())) == 0:
+        _outside_probe(view, row, maps["pair"])
+        return
+    at = {part: int(found[0]) for part, found in rows.items()}
+    limit = attributions.common_limit([maps[part].values[at[part]] for part in maps])
+    method = maps["pair"].method.replace("_", " ")
+    messages.section(
+        "Which pixels",
+        f"{escaped(method.capitalize())}, {escaped(maps['pair'].baseline)} baseline. One scale for "
+        f"all three, ±{limit:.2g}. <span style='float:right;white-space:nowrap'>against"
+        f"{messages.ramp(view.colors.signed)}for</span>",
+    )
+    for column, (part, found) in zip(st.columns(3), maps.items(), strict=True):
+        with column:
+            _one_map(view, row, part, found, at[part], limit)
+    _agreement(maps[TEACHER], maps["student"], at)
+
+
+_MARKS = {
+    TEACHER: ("ds-circle", "Teacher"),
+    "student": ("ds-square", "Student"),
+    "pair": ("ds-circle ds-lens", "The pair"),
+}
+
+
+def _one_map(view: View, row: int, part: str, maps: AttributionMaps, at: int, limit: float) -> None:
+    explained = int(maps.explained_class[at])
+    name = escaped(view.class_names[explained], 24)
+    own = {TEACHER: view.all.teacher_answer[row], "student": view.all.student_answer[row]}
+    what = (
+        f"why the student says “{name}” more than the teacher does" if part == "pair"
+        else f"pixels for {'its own answer, ' if explained == own[part] else ''}“{name}”"
+    )  # fmt: skip
+    mark, title = _MARKS[part]
+    picture = attributions.map_picture(maps.values[at], limit, view.colors, signed=maps.signed)
+    error = float(maps.completeness_error[at])
+    promise = f"{100 * error:.1f}{THIN}%" if np.isfinite(error) else "none promised"
+    st.html(
+        f'<div class="ds-strong"><span class="{mark}"></span> {title}</div>'
+        f'<div class="ds-sub" style="min-height:36px">{what}</div>'
+        f'<img class="ds-map" src="{picture}" alt="{title}: {what}">'
+        f'<div class="ds-row ds-sub" style="margin-top:3px"><span>completeness error</span>'
+        f'<span class="ds-strong">{promise}</span></div>'
+    )
+
+
+def _agreement(teacher: AttributionMaps, student: AttributionMaps, at: dict[str, int]) -> None:
+    pair = [
+        maps.values[at[part]][None] for part, maps in ((TEACHER, teacher), ("student", student))
+    ]
+    correlation = float(rank_correlation(*pair)[0])
+    written = "not defined" if not np.isfinite(correlation) else nats(correlation)
+    overlap = float(top_overlap(*pair)[0])
+    st.html(
+        f'<div class="ds-facts"><div>rank correlation of the two <b>{written}</b></div>'
+        f"<div>overlap of their top 5 % <b>{nats(overlap)}</b></div></div>"
+    )
+
+
+def _outside_probe(view: View, row: int, maps: AttributionMaps) -> None:
+    messages.section("Which pixels")
+    covered = f"{thousands(len(maps.sample_ids))} of {thousands(len(view.all))} images"
+    messages.empty("No maps for this image", f"Attribution maps were computed for {covered}.")
+    nearest = _nearest_mapped(view, row, maps)
+    if nearest is not None:
+        st.button(
+            "Nearest image with maps", key="nearest_mapped", on_click=choose,
+            kwargs={"sample": nearest}, help="In the student’s feature space",
+        )  # fmt: skip
+
+
+def _nearest_mapped(view: View, row: int, maps: AttributionMaps) -> str | None:
+    """Id of the image with maps that is nearest in the student's feature space."""
+    key = f"features/{view.selection.student}/{CLEAN}/{PENULTIMATE}"
+    ids = view.study.sample_ids
+    own = np.flatnonzero(ids == view.all.sample_ids[row])
+    mapped = np.flatnonzero(np.isin(ids, maps.sample_ids))
+    if not view.study.has_array(key) or len(own) == 0 or len(mapped) == 0:
+        return None
+    features = view.study.array(key)
+    here = np.asarray(features[own[0]], dtype=np.float64)
+    there = np.asarray(features[mapped], dtype=np.float64)
+    there /= np.maximum(np.linalg.norm(there, axis=1, keepdims=True), 1e-12)
+    return str(ids[mapped[int(np.argmax(there @ here))]])
+
+
+def _answers(view: View, row: int) -> None:
+    teacher, student = (
+        _probabilities(view, name, row) for name in (TEACHER, view.selection.student)
+    )
+    messages.section("What each answers", "Probability, %.")
+    names = view.class_names
+    st.html(
+        f'<div class="ds-row"><span class="ds-teacher">{messages.CIRCLE} teacher: '
+        f'{escaped(names[int(teacher.argmax())], 30)}</span><span class="ds-student">student: '
+        f"{escaped(names[int(student.argmax())], 30)} {messages.SQUARE}</span></div>"
+    )
+    st.plotly_chart(
+        answers.answers_figure(teacher, student, names, view.colors), theme=None, config=CONFIG,
+        alt="Probabilities of the likeliest classes by teacher and student",
+    )  # fmt: skip
+
+
+def _probabilities(view: View, model: str, row: int) -> np.ndarray:
+    condition = view.selection.condition
+    ids = view.study.condition_ids(condition)
+    at = int(np.flatnonzero(ids == view.all.sample_ids[row])[0])
+    logits = np.asarray(view.study.array(f"logits/{model}/{condition}")[at], dtype=np.float64)
+    return np.exp(log_softmax(logits[None]))[0]
+
+
+def _neighbors(view: View, row: int) -> None:
+    messages.section("Its nearest neighbors", "Closest clean images in feature space, Euclidean.")
+    names, pair = view.class_names, view.all
+    answers_here = [names[pair.teacher_answer[row]], names[pair.student_answer[row]]]
+    spaces = (
+        (TEACHER, "ds-teacher", messages.CIRCLE, "in the teacher", pair.teacher_answer),
+        (
+            view.selection.student,
+            "ds-student",
+            messages.SQUARE,
+            "in the student",
+            pair.student_answer,
+        ),
+    )
+    for model, color, mark, where, own_answers in spaces:
+        found = view.study.neighbors(model, view.selection.condition)
+        if found is None:
+            messages.empty("Not measured", f"No neighbors were computed {where}.")
+            continue
+        indices = np.asarray(found.indices[row][:SHOWN_NEIGHBORS])
+        groups = own_answers if pair.labels is None else pair.labels
+        classes = [names[groups[index]] for index in indices]
+        st.html(
+            f'<div class="ds-row"><span class="{color}">{mark} {where}</span>'
+            f'<span class="ds-sub">{neighbors_line(classes, answers_here)}</span></div>'
+            + neighbors_html(
+                [str(view.study.sample_ids[index]) for index in indices],
+                classes,
+                np.asarray(found.distances[row]),
+                lambda sample: thumbnail_url(sample, CLEAN, view.study.digest),
+                lambda sample: link("inspect", dataclasses.replace(view.selection, sample=sample)),
+            )
+        )
+    kind = "labels" if pair.labels is not None else "the model’s own answers"
+    st.html(f'<div class="ds-sub">Classes are {kind}; numbers are distances.</div>')
 
 
 def exports(view: View) -> list[Export]:
     """What the Save menu offers on this page."""
-    return []
+
+    def answers_csv() -> str:
+        row, _ = _current_row(view)
+        student = view.selection.student
+        table = {
+            "class": list(view.class_names),
+            "teacher": _probabilities(view, TEACHER, row).tolist(),
+            "student": _probabilities(view, student, row).tolist(),
+        }
+        return csv_text(table)
+
+    return [Export("Both models’ probabilities, CSV", "probabilities.csv", answers_csv)]

@@ -2,13 +2,208 @@
 
 from __future__ import annotations
 
-from dashboard.context import Export, View
+import dataclasses
+import numpy as np
+import streamlit as st
+
+from analysis.errors import DistillscopeError
+from dashboard import messages
+from dashboard.components.links import link
+from dashboard.components.pair_map import PairMapState, pair_map
+from dashboard.context import Export, View, choose, go, held, open_page, region_of, write_selection
+from dashboard.figures.gallery import MOST, gallery_html, gallery_order
+from dashboard.figures.numbers import THIN, count_of, percent, thousands
+from dashboard.figures.points import MapPoints, map_points, point_colors
+from dashboard.figures.tables import csv_text, sample_columns
+from dashboard.loading import Pair, region_mask
+from dashboard.pages.overview import nothing_left
+from dashboard.selection import COLORINGS, Lasso
+from dashboard.thumbnails import thumbnail_template, thumbnail_url
+
+_TABLE_ROWS = 2000
+_NAMES = {"overlap": "neighborhood"}
 
 
 def show(view: View) -> None:
     """Draw the page."""
+    if len(view.pair) == 0:
+        nothing_left(view)
+        return
+    if view.projection is None:
+        messages.empty("No maps for this condition", "This study holds layouts of the clean images only.")
+        return
+    left, right = st.columns([3, 1], gap="medium")
+    with left:
+        color = _color_picker(view)
+        picked = _maps(view, color)
+        selected = view.all.rows(picked if picked.any() else view.mask)
+        _table(view, selected, chosen=bool(picked.any()))
+    with right:
+        _gallery(view, selected, chosen=bool(picked.any()))
+
+
+def _color_picker(view: View) -> str:
+    known = [name for name in COLORINGS if name != "label" or view.all.labels is not None]
+    current = view.selection.color if view.selection.color in known else known[0]
+    st.session_state["color_picker"] = current
+    with st.container(horizontal=True, vertical_alignment="center", key="map_controls"):
+        st.html('<span class="ds-label">Color by</span>', width="content")
+        st.segmented_control(
+            "Color by", known, key="color_picker", required=True, label_visibility="collapsed",
+            format_func=lambda name: _NAMES.get(name, name),
+            on_change=lambda: choose(color=st.session_state["color_picker"]),
+        )  # fmt: skip
+    return current
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _points(key: tuple[str, str, str], _view: View) -> MapPoints:
+    assert _view.projection is not None
+    url = thumbnail_template(_view.selection.condition, _view.study.digest)
+    return map_points(_view.all, _view.projection, _view.class_names, url)
+
+
+def _maps(view: View, color: str) -> np.ndarray:
+    """Draw both maps; returns which rows of all samples are selected, (N,) bool."""
+    selection, quality = view.selection, view.projection
+    assert quality is not None
+    found = _points((view.study.digest, selection.student, selection.condition), view)
+    mask, wish = _wish(view, found)
+    teacher, student = quality.teacher_quality, quality.student_quality
+    state = pair_map(
+        key=f"map_{selection.student}",
+        points=found.points,
+        color=point_colors(view.all.rows(found.rows), color, view.class_names),
+        titles=("Teacher", selection.student),
+        selection=wish,
+        highlight=view.mask[found.rows] if selection.filtered else None,
+        quality=(
+            f"Trustworthiness {teacher.trustworthiness:.3f} teacher, {student.trustworthiness:.3f} "
+            f"student; continuity {teacher.continuity:.3f}, {student.continuity:.3f}. "
+            "One frame for both."
+        ),
+    )
+    if state.opened is not None:
+        go("inspect", sample=str(view.all.sample_ids[found.rows[state.opened]]))
+    return _settled(view, found, state, mask)
+
+
+def _wish(view: View, found: MapPoints) -> tuple[np.ndarray, np.ndarray | Lasso]:
+    """The rows that the selection names, and the same as the maps take it."""
+    none = np.zeros(len(view.all), dtype=bool)
+    if view.selection.picked is None:
+        return none, none[found.rows]
+    try:
+        inside = region_mask(view.selection.picked, view.study, view.all, view.projection)
+    except DistillscopeError as error:
+        messages.note(f"The selected images are not shown: {error}")
+        return none, none[found.rows]
+    inside &= view.mask
+    if isinstance(view.selection.picked, Lasso) and not view.selection.filtered:
+        return inside, view.selection.picked
+    return inside, inside[found.rows]
+
+
+def _settled(view: View, found: MapPoints, state: PairMapState, named: np.ndarray) -> np.ndarray:
+    """Take over what the user has selected meanwhile, and keep it in the URL."""
+    if state.selected is None:
+        if view.selection.picked is not None and not named.any():
+            return named
+        picked = np.zeros(len(view.all), dtype=bool)
+    else:
+        picked = np.zeros(len(view.all), dtype=bool)
+        picked[found.rows[state.selected]] = True
+        picked &= view.mask
+    if not np.array_equal(picked, named):
+        region = region_of(view, view.all.sample_ids[picked].tolist(), state.lasso)
+        write_selection(picked=region)
+    return picked
+
+
+def _gallery(view: View, selected: Pair, *, chosen: bool) -> None:
+    n, total = len(selected), len(view.pair)
+    if chosen:
+        differ = int((~selected.agree).sum())
+        share = percent(differ / n, 0)
+        below = f"{thousands(n)} of {count_of(total, 'image')}; {share}{THIN}% answered differently"
+        messages.section("Selection", below)
+    else:
+        messages.section("Where the two part most", "Lasso or click points on a map to see those.")
+    order = gallery_order(selected)[:MOST]
+    html = gallery_html(
+        selected,
+        order,
+        view.class_names,
+        lambda sample: thumbnail_url(sample, view.selection.condition, view.study.digest),
+        lambda sample: link("inspect", dataclasses.replace(held(), sample=sample)),
+    )
+    with st.container(height=760, border=False, key="gallery"):
+        st.html(html)
+        if n > MOST:
+            st.html(f'<div class="ds-sub">The {MOST} that part most of {thousands(n)}.</div>')
+
+
+def _table(view: View, selected: Pair, *, chosen: bool) -> None:
+    title = "Table of the selection" if chosen else "Table of all images shown"
+    with st.container(horizontal=True, vertical_alignment="center", key="table_head"):
+        order = gallery_order(selected)[:_TABLE_ROWS]
+        more = (
+            f"The {thousands(_TABLE_ROWS)} that part most of {thousands(len(selected))}"
+            if len(selected) > _TABLE_ROWS
+            else count_of(len(selected), "image")
+        )
+        st.html(
+            f'<span class="ds-title">{title}</span> &nbsp;<span class="ds-sub">{more}, the ones '
+            "that part most first. A row opens the image.</span>",
+            width="stretch",
+        )
+        st.button(
+            "Clear", key="clear_picked", disabled=not chosen, on_click=choose,
+            kwargs={"picked": None},
+        )  # fmt: skip
+        st.button(
+            "Show only these on all pages", key="filter_all_pages", disabled=not chosen,
+            on_click=_filter_all_pages,
+        )  # fmt: skip
+    shown = selected.rows(order)
+    key = f"samples_{view.selection.student}_{hash(view.key) & 0xFFFF}_{len(selected)}"
+    config = {
+        "sample": st.column_config.TextColumn("sample", width="medium"),
+        "label": st.column_config.TextColumn("label"),
+        "teacher": st.column_config.TextColumn("teacher"),
+        "teacher_p": st.column_config.NumberColumn("p", format="%.2f", width=60),
+        "student": st.column_config.TextColumn("student"),
+        "student_p": st.column_config.NumberColumn("p", format="%.2f", width=60),
+        "kl": st.column_config.NumberColumn("KL", format="%.2f", width=70),
+        "shared_neighbors": st.column_config.NumberColumn(
+            "shared neighbors", format="percent", width=120
+        ),
+    }
+    st.dataframe(
+        sample_columns(shown, view.class_names), column_config=config, hide_index=True,
+        row_height=27, height=232, key=key, selection_mode="single-row",
+        on_select=lambda: _row_chosen(key, shown),
+    )  # fmt: skip
+
+
+def _filter_all_pages() -> None:
+    choose(within=held().picked, picked=None)
+
+
+def _row_chosen(key: str, shown: Pair) -> None:
+    rows = st.session_state[key].selection.rows
+    if rows:
+        open_page("inspect", sample=str(shown.sample_ids[rows[0]]))
 
 
 def exports(view: View) -> list[Export]:
     """What the Save menu offers on this page."""
-    return []
+
+    def samples_csv() -> str:
+        pair = view.pair
+        if view.selection.picked is not None:
+            inside = region_mask(view.selection.picked, view.study, view.all, view.projection)
+            pair = view.all.rows(inside & view.mask)
+        return csv_text(sample_columns(pair, view.class_names))
+
+    return [Export("Samples shown, CSV", f"{view.selection.student}-samples.csv", samples_csv)]

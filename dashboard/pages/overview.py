@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ import streamlit as st
 from analysis.divergence.classes import count_answers
 from analysis.records import Interval
 from dashboard import messages
+from dashboard.components.links import link
 from dashboard.context import Export, View, choose, clear_filter, filter_parts
 from dashboard.figures import calibration, classes, cost, drift, headline, sentences
 from dashboard.figures.chart import CONFIG
@@ -34,7 +36,7 @@ def show(view: View) -> None:
     _findings(view)
     _verdict(view)
     _headline(view, measures)
-    left, middle, right = st.columns([10, 9.4, 7], gap="large")
+    left, middle, right = st.columns([10, 9.6, 7.2], gap="large")
     with left:
         _drift(view)
     with middle:
@@ -144,46 +146,29 @@ def _classes(view: View) -> None:
     pair = view.without("group")
     rows = classes.class_rows(pair, view.class_names)
     kind = "label" if pair.labels is not None else "the teacher’s answer"
-    messages.section(
-        "Where it parts most", f"Classes by agreement, lowest first. A class is {kind}."
-    )
+    messages.section("Where it parts most", f"By {kind}, the lowest agreement first.")
     shown = rows if st.session_state.get("all_classes") else rows[:_CLASS_ROWS]
-    low, high = classes.glyph_scale(rows)
-    columns = classes.class_columns(shown, view.colors)
-    columns["class"] = [messages.cell(name) for name in columns["class"]]
-    config: dict[str, Any] = {
-        "class": st.column_config.TextColumn("class"),
-        "n": st.column_config.NumberColumn("n", width=50),
-        "glyph": st.column_config.ImageColumn(f"agreement, {100 * low:.0f} to 100 %", width=160),
-        "agreement": st.column_config.TextColumn("agree", width=58, alignment="right"),
-        "teacher": st.column_config.TextColumn("teacher", width=62, alignment="right"),
-        "student": st.column_config.TextColumn("student", width=62, alignment="right"),
-    }
-    key = f"classes_{view.selection.student}_{view.selection.condition}_{len(shown)}"
-    st.dataframe(
-        columns, column_config=config, hide_index=True, row_height=32, key=key,
-        on_select=lambda: _class_chosen(key, [row.index for row in shown]),
-        selection_mode="single-row", height=36 + 32 * len(shown),
-    )  # fmt: skip
-    note = "A row filters every page."
+
+    def address(index: int) -> str:
+        group = None if index == view.selection.group else index
+        return link("overview", dataclasses.replace(view.selection, group=group))
+
+    note = "A class filters every page."
     if pair.labels is not None:
         note += " Teacher and student: % right."
-    st.html(f'<span class="ds-sub">{note}</span>')
+    table = classes.class_table(shown, view.colors, address, chosen=view.selection.group)
+    st.html(f'{table}<div class="ds-sub" style="margin-top:6px">{note}</div>')
     if len(rows) > _CLASS_ROWS:
         st.toggle(f"All {len(rows)} classes", key="all_classes")
-
-
-def _class_chosen(key: str, indices: list[int]) -> None:
-    rows = st.session_state[key].selection.rows
-    if rows:
-        choose(group=indices[rows[0]])
 
 
 def _cost(view: View) -> None:
     table = cost.cost_table(view.study.teacher, view.study.models[view.selection.student])
     if table is None:
         return
-    messages.section("What the compression bought", "Latency: median on the computer that made the study.")
+    messages.section(
+        "What the compression bought", "Latency: median on the computer that made the study."
+    )
     st.html(table)
 
 
@@ -191,9 +176,9 @@ def _confidence(view: View) -> None:
     figure = calibration.reliability_figure(view.pair, view.colors)
     messages.section(
         "Confidence and calibration",
-        f"How often each is right when it says so. {messages.CIRCLE}"
-        f'<span class="ds-teacher">teacher</span> &nbsp;{messages.SQUARE}'
-        '<span class="ds-student">student</span>',
+        "How often each is right when it says so. "
+        f'<span style="white-space:nowrap">{messages.CIRCLE}<span class="ds-teacher">teacher</span>'
+        f' &nbsp;{messages.SQUARE}<span class="ds-student">student</span></span>',
     )
     if figure is None:
         messages.empty("Needs labels", "Whether an answer is right is not known for these images.")
@@ -234,7 +219,10 @@ def exports(view: View) -> list[Export]:
         known = {key: value for key, value in measured.items() if value is not None}
         table = {
             "measure": list(known),
-            **{part: [getattr(i, part) for i in known.values()] for part in ("value", "low", "high")},
+            **{
+                part: [getattr(i, part) for i in known.values()]
+                for part in ("value", "low", "high")
+            },
             "n": [len(view.pair)] * len(known),
         }
         return csv_text(table)

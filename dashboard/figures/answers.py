@@ -1,0 +1,70 @@
+"""What each model answers: both sets of probabilities on mirrored axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from dashboard.figures.chart import chart
+from dashboard.figures.numbers import escaped, probability
+from dashboard.theme import Palette
+
+TOP = 6
+_ROW, _GAP = 28, 0.34
+
+
+def top_classes(teacher: np.ndarray, student: np.ndarray, count: int = TOP) -> np.ndarray:
+    """The ``count`` classes that either model finds likeliest.
+
+    The teacher's answer comes first, then the student's, then by the larger probability.
+    """
+    order = np.argsort(-np.maximum(teacher, student), kind="stable")
+    first = list(dict.fromkeys([int(teacher.argmax()), int(student.argmax())]))
+    rest = [int(index) for index in order if int(index) not in first]
+    return np.asarray([*first, *rest][:count])
+
+
+def answers_figure(
+    teacher: np.ndarray, student: np.ndarray, class_names: Sequence[str], colors: Palette
+) -> go.Figure:
+    """Butterfly of the likeliest classes: ``teacher`` and ``student`` (K,) probabilities.
+
+    The teacher's bars run to the left, the student's to the right, class names between them.
+    """
+    shown = top_classes(teacher, student)
+    at = np.arange(len(shown))
+    figure = chart(colors, height=14 + _ROW * len(shown), barmode="overlay", bargap=0.42)
+    answers = (int(teacher.argmax()), int(student.argmax()))
+    sides = ((teacher, -1, colors.teacher, "teacher"), (student, 1, colors.student, "student"))
+    for values, sign, color, name in sides:
+        base = sign * _GAP
+        figure.add_bar(
+            x=np.full(len(shown), float(sign)), y=at, base=base, orientation="h",
+            marker={"color": colors.panel}, hoverinfo="skip",
+        )  # fmt: skip
+        figure.add_bar(
+            x=sign * values[shown], y=at, base=base, orientation="h", marker={"color": color},
+            hovertext=[
+                f"{name}: {escaped(class_names[index])} {probability(values[index])} %"
+                for index in shown
+            ],
+            hoverinfo="text",
+        )  # fmt: skip
+        for row, index in enumerate(shown):
+            figure.add_annotation(
+                x=sign * (1 + _GAP + 0.03), y=row, text=probability(values[index]),
+                showarrow=False, xanchor="left" if sign > 0 else "right", font={"size": 12},
+            )  # fmt: skip
+    for row, index in enumerate(shown):
+        name = escaped(class_names[index], 18)
+        figure.add_annotation(
+            x=0, y=row, text=f"<b>{name}</b>" if index in answers else name, showarrow=False,
+            font={"size": 12},
+        )  # fmt: skip
+    reach = 1 + _GAP + 0.2
+    figure.update_xaxes(range=[-reach, reach], visible=False)
+    figure.update_yaxes(range=[len(shown) - 0.5, -0.5], visible=False)
+    figure.update_layout(margin={"l": 0, "r": 0, "t": 4, "b": 4})
+    return figure

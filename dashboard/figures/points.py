@@ -1,0 +1,103 @@
+"""What the paired map draws: the points of a study, and how they are colored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.records import Projection
+from dashboard.components.pair_map.points import PairPoints, PointColors
+from dashboard.figures.numbers import visible
+from dashboard.loading import Pair
+
+COLORED_CLASSES = 20
+_MOST_DIVERGENT = 10
+_UNCOLORED = 1000
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class MapPoints:
+    """Points for both maps, and ``rows``: which row of the pair each point is."""
+
+    points: PairPoints
+    rows: np.ndarray
+
+
+def map_points(
+    pair: Pair, projection: Projection, class_names: Sequence[str], thumbnail_url: str
+) -> MapPoints:
+    """Join ``pair`` with the layouts by sample id; samples without a place are left out."""
+    place = {str(name): row for row, name in enumerate(projection.sample_ids)}
+    at = np.asarray([place.get(name, -1) for name in pair.sample_ids.tolist()], dtype=np.int64)
+    rows = np.flatnonzero(at >= 0)
+    kept = pair.rows(rows)
+    points = PairPoints(
+        teacher_xy=np.asarray(projection.teacher)[at[rows]],
+        student_xy=np.asarray(projection.student)[at[rows]],
+        sample_ids=kept.sample_ids,
+        class_names=tuple(visible(name, 24) for name in class_names),
+        teacher_answers=kept.teacher_answer,
+        student_answers=kept.student_answer,
+        teacher_probabilities=kept.teacher_confidence,
+        student_probabilities=kept.student_confidence,
+        kl=kept.kl,
+        labels=kept.labels,
+        thumbnail_url=thumbnail_url,
+        thumbnail_index=at[rows],
+    )
+    return MapPoints(points, rows)
+
+
+def point_colors(pair: Pair, by: str, class_names: Sequence[str]) -> PointColors:
+    """Color the rows of ``pair`` by label, answer, divergence, overlap or flags.
+
+    ``label`` without labels colors by the student's answer.
+    """
+    if by == "divergence":
+        top = float(np.percentile(pair.kl, 99)) or 1.0
+        return PointColors.ramp(
+            pair.kl / top, title="KL (teacher ∥ student), nats", low="0", high=f"{top:.2g}+"
+        )
+    if by == "overlap":
+        shared = np.full(len(pair), np.nan) if pair.overlap is None else pair.overlap
+        return PointColors.ramp(
+            1 - shared, title="nearest neighbors shared", low="all", high="none"
+        )
+    if by == "flags":
+        return _flags(pair)
+    names = tuple(visible(name, 24) for name in class_names)
+    labels = pair.labels
+    if by == "label" and labels is not None:
+        return PointColors.categories(labels, names, slots=class_slots(pair, len(names)), title="label")
+    return PointColors.categories(
+        pair.student_answer, names, slots=class_slots(pair, len(names)), title="student’s answer"
+    )
+
+
+def _flags(pair: Pair) -> PointColors:
+    if pair.teacher_correct is None or pair.student_correct is None:
+        return PointColors.categories(
+            (~pair.agree).astype(np.int64), ("same answer", "answers differ"),
+            slots=("reference", "alarm"), title="flags",
+        )  # fmt: skip
+    values = np.where(
+        pair.teacher_correct,
+        np.where(pair.student_correct, 0, 2),
+        np.where(pair.student_correct, 3, 1),
+    )
+    names = ("both right", "both wrong", "only the student wrong", "only the teacher wrong")
+    slots = ("reference", "secondary", "alarm", "teacher")
+    return PointColors.categories(values, names, slots=slots, title="flags")
+
+
+def class_slots(pair: Pair, classes: int) -> list[int]:
+    """Color slot of each class: its index, or beyond 20 classes only the ten most divergent."""
+    if classes <= COLORED_CLASSES:
+        return list(range(classes))
+    changed = np.bincount(pair.groups, weights=~pair.agree, minlength=classes)
+    slots = [_UNCOLORED] * classes
+    for slot, index in enumerate(np.argsort(-changed, kind="stable")[:_MOST_DIVERGENT].tolist()):
+        slots[index] = slot
+    return slots
