@@ -1,9 +1,9 @@
 """The copy of a model that attribution runs: the same answers in a fraction of the time.
 
 Batch normalization is folded, convolutions are fused, activations are channels-last, and
-bfloat16 is used where the processor multiplies in it and the maps stay the same. None of this
-is taken on trust: each step is compared with the original on a sample of the images at hand, and
-left out where it changes anything.
+gradients are multiplied in bfloat16 where the processor can and the maps stay the same. None of
+this is taken on trust: each step is compared with the original on a sample of the images at
+hand, and left out where it changes anything.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from scipy.stats import spearmanr
 from torch import nn
 
+from analysis.attribution.agreement import rank_correlation
 from analysis.attribution.folding import fold_batch_norm
-from analysis.attribution.fusion import fuse_convolutions
+from analysis.attribution.fusion import FusedConvolution, fuse_convolutions
 from analysis.errors import InputError, nearest
 from analysis.models.handle import ModelHandle
 
@@ -37,23 +37,21 @@ TOLERANCE = 1e-3
 class InferenceCopy(nn.Module):
     """A model that is called on pixels, as its handle is, and is faster.
 
-    ``network`` does the work in ``precision``, ``exact_network`` the same in the weights' own;
-    logits are never less than float32. ``class_order`` gives, for each class, which of the
-    model's outputs it is.
+    ``network`` does the work; ``precision`` is that of its gradients, ``float32`` or
+    ``bfloat16`` (of float64 weights, ``float32`` means float64). Answers are never rounded.
+    ``class_order`` gives, for each class, which of the model's outputs it is.
     """
 
     def __init__(
         self,
         handle: ModelHandle,
-        exact_network: nn.Module,
-        network: nn.Module | None = None,
+        network: nn.Module,
         *,
+        precision: str = "float32",
         class_order: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        self.handle, self.exact_network = handle, exact_network
-        self.network = exact_network if network is None else network
-        self.precision = "float32" if network is None else "bfloat16"
+        self.handle, self.network, self.precision = handle, network, precision
         self.class_order = None if class_order is None else list(class_order)
 
     @property
@@ -63,19 +61,8 @@ class InferenceCopy(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Answer pixels (N, C, H, W) in [0, 1] with logits (N, K); differentiable."""
-        if self.precision == "float32":
-            return self.exact(pixels)
-        with torch.autocast(self.handle.device.type, torch.bfloat16):
-            return self._answer(self.network, pixels)
-
-    def exact(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Answer as :meth:`forward` does, without bfloat16."""
-        return self._answer(self.exact_network, pixels)
-
-    def _answer(self, network: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
         normalized = self.handle.normalization(pixels.to(self.handle.device, self.dtype))
-        logits = network(normalized.contiguous(memory_format=torch.channels_last))
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        logits = self.network(normalized.contiguous(memory_format=torch.channels_last))
         return logits if self.class_order is None else logits[:, self.class_order]
 
 
@@ -88,10 +75,11 @@ def inference_copy(
 ) -> InferenceCopy:
     """Make the fast copy of ``handle``, checked on ``sample`` (n, C, H, W) in [0, 1].
 
-    With ``auto``, bfloat16 is used when the processor has units for it and maps computed in it
-    agree with those in float32 (mean Spearman correlation of at least 0.995); asking for
-    ``bfloat16`` skips that check. Raises :class:`InputError` for an unknown precision, and for
-    classes that ``class_order`` does not list exactly once.
+    With ``auto``, gradients are multiplied in bfloat16 when the network's convolutions could be
+    fused, the processor has units for it, and maps agree with those in float32 (mean Spearman
+    correlation of at least 0.995); ``bfloat16`` skips the last two conditions. Raises
+    :class:`InputError` for an unknown precision, and for classes that ``class_order`` does not
+    list exactly once.
     """
     if precision not in PRECISIONS:
         raise InputError(f"precision {precision!r}", remedy=nearest(str(precision), PRECISIONS))
@@ -101,29 +89,23 @@ def inference_copy(
             expected=f"each of the outputs 0 to {handle.num_classes - 1} once",
         )
     sample = sample[:SAMPLE].to(handle.device)
-    fast, folded = _float32_copy(handle, sample)
-    exact = InferenceCopy(handle, fast, class_order=class_order)
-    wanted = precision == "bfloat16" or (precision == "auto" and has_bfloat16(handle.device))
-    if not wanted or exact.dtype != torch.float32:
+    folded, fused = _float32_networks(handle, sample)
+    exact = InferenceCopy(handle, fused or folded, class_order=class_order)
+    if fused is None or precision == "float32" or not (precision == "bfloat16" or has_bfloat16()):
         return exact
-    network = folded if fast is folded else fuse_convolutions(folded, torch.bfloat16)
-    quick = InferenceCopy(handle, fast, network, class_order=class_order)
+    network = fuse_convolutions(folded, torch.bfloat16)
+    quick = InferenceCopy(handle, network, precision="bfloat16", class_order=class_order)
     agrees = precision == "bfloat16" or map_agreement(exact, quick, sample) >= AGREEMENT
     return quick if agrees else exact
 
 
-def has_bfloat16(device: torch.device) -> bool:
-    """Whether ``device`` multiplies matrices in bfloat16 faster than in float32."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    if device.type != "cpu":
-        return False
-    # Only processors count that multiply in bfloat16 themselves; emulation is slower.
+def has_bfloat16() -> bool:
+    """Whether the processor itself multiplies in bfloat16; emulation would be slower."""
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def map_agreement(one: nn.Module, other: nn.Module, sample: torch.Tensor) -> float:
+def map_agreement(one: InferenceCopy, other: InferenceCopy, sample: torch.Tensor) -> float:
     """Mean Spearman correlation of two models' maps on ``sample``, 1 is the same ranking.
 
     The maps are gradients of the probability of the first model's answer, summed over a few
@@ -139,36 +121,46 @@ def map_agreement(one: nn.Module, other: nn.Module, sample: torch.Tensor) -> flo
         scalar = model(inputs).softmax(dim=1).gather(1, classes[:, None]).sum()
         grads = torch.autograd.grad(scalar, inputs)[0] * (path - 0.5)
         summed = grads.reshape(STEPS, *sample.shape).sum(dim=(0, 2))
-        maps.append(summed.flatten(1).cpu().numpy())
-    pairs = zip(*maps, strict=True)
-    return float(np.mean([spearmanr(a, b).statistic for a, b in pairs if np.ptp(a) and np.ptp(b)]))
+        maps.append(summed.cpu().numpy())
+    correlations = rank_correlation(*maps)
+    # A constant map ranks nothing, so it cannot disagree.
+    ranked = correlations[~np.isnan(correlations)]
+    return float(ranked.mean()) if len(ranked) else 1.0
 
 
-def _float32_copy(handle: ModelHandle, sample: torch.Tensor) -> tuple[nn.Module, nn.Module]:
-    """Return the fastest copy that answers as the original does, and the merely folded one."""
+def _float32_networks(
+    handle: ModelHandle, sample: torch.Tensor
+) -> tuple[nn.Module, nn.Module | None]:
+    """Return the folded network and, where that can be had, the one that is fused as well.
+
+    Both answer as the original does; the original itself stands in for a folded one that does
+    not.
+    """
     original = handle.module
     folded = fold_batch_norm(original)
     if not _equivalent(original, folded, handle, sample):
-        return original, original
-    if handle.device.type == "cpu" and torch.backends.mkldnn.is_available():
-        fused = fuse_convolutions(folded, torch.float32)
-        if _equivalent(original, fused, handle, sample):
-            return fused, folded
-    return folded, folded
+        folded = original
+    on_cpu = handle.device.type == "cpu" and torch.backends.mkldnn.is_available()
+    if not on_cpu or _parameter_dtype(handle) != torch.float32:
+        return folded, None
+    fused = fuse_convolutions(folded)
+    has_any = any(isinstance(part, FusedConvolution) for part in fused.modules())
+    return folded, fused if has_any and _equivalent(original, fused, handle, sample) else None
 
 
 def _equivalent(
     original: nn.Module, changed: nn.Module, handle: ModelHandle, sample: torch.Tensor
 ) -> bool:
     """Whether two networks have the same logits and the same gradients on ``sample``."""
+    expected = _answers(original, handle, sample)
     try:
-        results = [_answers(network, handle, sample) for network in (original, changed)]
-    except RuntimeError:
-        # A rewritten graph may meet shapes or in-place changes it cannot serve: use the original.
+        results = _answers(changed, handle, sample)
+    except (RuntimeError, TypeError, ValueError):
+        # A rewritten graph may meet shapes or in-place changes that it cannot serve.
         return False
     return all(
-        torch.isfinite(b).all() and (a - b).abs().max() <= TOLERANCE * a.abs().max()
-        for a, b in zip(*results, strict=True)
+        bool((a - b).abs().max() <= TOLERANCE * a.abs().max())
+        for a, b in zip(expected, results, strict=True)
     )
 
 

@@ -5,6 +5,10 @@ reading and writing activations. oneDNN can add and rectify while a convolution'
 still in a register, forwards; torch offers that only without gradients, so this file brings the
 gradient with it. Gradients are kept channels-last throughout: one that arrives in another layout
 would slow every layer below it.
+
+The gradient may be multiplied in bfloat16, the answer may not. Rounding a gradient moves no
+rectifier and no probability, so maps stay the same to four digits of rank correlation; rounding
+activations flips rectifiers all along the path, and real networks' maps change visibly.
 """
 
 from __future__ import annotations
@@ -22,13 +26,13 @@ _ADDITIONS = (operator.add, operator.iadd, torch.add)
 _RECTIFIERS = (torch.relu, functional.relu)
 
 
-def fuse_convolutions(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+def fuse_convolutions(module: nn.Module, gradient_dtype: torch.dtype = torch.float32) -> nn.Module:
     """Return ``module`` with its convolutions fused with what follows them.
 
-    Fused are ``relu(conv(x))`` and ``relu(conv(x) + other)``; every remaining ``Conv2d`` only
-    gets its weights in ``dtype`` (float32 or bfloat16) and channels-last gradients. ``module``
-    must live on the CPU and may share its weights with the result. It comes back unchanged
-    where it cannot be traced.
+    Fused are ``relu(conv(x))`` and ``relu(conv(x) + other)``; of every other ``Conv2d`` only the
+    gradient is replaced. Gradients are multiplied in ``gradient_dtype`` (float32 or bfloat16).
+    ``module`` must live on the CPU in float32 and may share its weights with the result. It
+    comes back unchanged where it cannot be traced.
     """
     graph_module = traced(module)
     if graph_module is None:
@@ -37,7 +41,7 @@ def fuse_convolutions(module: nn.Module, dtype: torch.dtype) -> nn.Module:
     for index, node in enumerate(list(graph_module.graph.nodes)):
         convolution = module_called(node, parts)
         if isinstance(convolution, nn.Conv2d) and _supported(convolution, node):
-            _fuse(graph_module, f"fused_{index}", node, convolution, dtype, parts)
+            _fuse(graph_module, f"fused_{index}", node, convolution, gradient_dtype, parts)
         elif node.op == "call_function" and node.target is operator.getitem:
             _keep_layout(graph_module.graph, node)
     graph_module.graph.lint()
@@ -49,14 +53,19 @@ class FusedConvolution(nn.Module):
     """``relu(conv(x) + other)``, with either of the two following steps optional."""
 
     weight: torch.Tensor
+    gradient_weight: torch.Tensor
     bias: torch.Tensor | None
 
-    def __init__(self, convolution: nn.Conv2d, dtype: torch.dtype, *, rectify: bool) -> None:
+    def __init__(
+        self, convolution: nn.Conv2d, gradient_dtype: torch.dtype, *, rectify: bool
+    ) -> None:
         super().__init__()
-        weight = convolution.weight.detach().to(dtype)
-        self.register_buffer("weight", weight.contiguous(memory_format=torch.channels_last))
-        bias = convolution.bias
-        self.register_buffer("bias", None if bias is None else bias.detach().to(dtype))
+        weight = _channels_last(convolution.weight.detach())
+        self.register_buffer("weight", weight)
+        self.register_buffer("gradient_weight", weight.to(gradient_dtype))
+        self.register_buffer(
+            "bias", None if convolution.bias is None else convolution.bias.detach()
+        )
         self.rectify = rectify
         self.geometry = (
             list(convolution.padding), list(convolution.stride),
@@ -65,10 +74,9 @@ class FusedConvolution(nn.Module):
 
     def forward(self, x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
         """Map (N, C, H, W), and a summand of the output's shape, to the output."""
-        x = _channels_last(x.to(self.weight.dtype))
         if other is not None:
-            other = _channels_last(other.to(self.weight.dtype))
-        return _Fused.apply(x, other, self.weight, self.bias, self.geometry, self.rectify)
+            other = _channels_last(other)
+        return _Fused.apply(_channels_last(x), other, self)
 
 
 class _Fused(torch.autograd.Function):
@@ -76,39 +84,35 @@ class _Fused(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        x: torch.Tensor,
-        other: torch.Tensor | None,
-        weight: torch.Tensor,
-        bias: torch.Tensor | None,
-        geometry: tuple[list[int], list[int], list[int], int],
-        rectify: bool,
+        ctx: Any, x: torch.Tensor, other: torch.Tensor | None, layer: FusedConvolution
     ) -> torch.Tensor:
         convolve = torch.ops.mkldnn._convolution_pointwise
-        unary = "relu" if rectify else None
+        unary = "relu" if layer.rectify else None
+        parameters = (layer.weight, layer.bias, *layer.geometry)
         if other is None:
-            y = convolve(x, weight, bias, *geometry, unary or "none", [], "")
+            y = convolve(x, *parameters, unary or "none", [], "")
         else:
-            y = convolve.binary(
-                x, other, weight, bias, *geometry, "add", None, unary, [], None
-            )  # fmt: skip
-        ctx.save_for_backward(x, weight, *((y,) if rectify else ()))
-        ctx.geometry, ctx.adds = geometry, other is not None
+            y = convolve.binary(x, other, *parameters, "add", None, unary, [], None)
+        ctx.save_for_backward(*((y,) if layer.rectify else ()))
+        ctx.layer, ctx.shape, ctx.adds = layer, x.shape, other is not None
         return y
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, weight, *rectified = ctx.saved_tensors
-        padding, stride, dilation, groups = ctx.geometry
+        padding, stride, dilation, groups = ctx.layer.geometry
+        weight = ctx.layer.gradient_weight
         grad = _channels_last(grad)
-        if rectified:
-            grad = torch.ops.aten.threshold_backward(grad, rectified[0], 0)
+        if ctx.saved_tensors:
+            grad = torch.ops.aten.threshold_backward(grad, ctx.saved_tensors[0], 0)
+        rounded = grad.to(weight.dtype)
+        # Of the input the gradient needs the shape alone.
+        shape = rounded.new_empty(1).expand(ctx.shape)
         below = torch.ops.aten.convolution_backward(
-            grad, x, weight, None, stride, padding, dilation, False, [0, 0], groups,
+            rounded, shape, weight, None, stride, padding, dilation, False, [0, 0], groups,
             [True, False, False],
         )[0]  # fmt: skip
-        return below, (grad if ctx.adds else None), None, None, None, None
+        return below.to(grad.dtype), (grad if ctx.adds else None), None
 
 
 class _KeepLayout(torch.autograd.Function):
@@ -148,7 +152,7 @@ def _fuse(
     name: str,
     node: fx.Node,
     convolution: nn.Conv2d,
-    dtype: torch.dtype,
+    gradient_dtype: torch.dtype,
     parts: dict[str, nn.Module],
 ) -> None:
     user = _only_user(node)
@@ -159,7 +163,7 @@ def _fuse(
         last = after_sum
     elif user is not None and _rectifies(user, parts):
         last = user
-    fused = FusedConvolution(convolution, dtype, rectify=last is not node)
+    fused = FusedConvolution(convolution, gradient_dtype, rectify=last is not node)
     graph_module.add_submodule(name, fused)
     with graph_module.graph.inserting_before(last):
         last.replace_all_uses_with(graph_module.graph.call_module(name, tuple(inputs)))

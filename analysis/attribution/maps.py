@@ -85,7 +85,7 @@ def settle_classes(
     """Return the explained classes (N,) int64; the default is the model's answers."""
     if given is None:
         with torch.no_grad():
-            answers = [copy.exact(x).argmax(dim=1) for _, x, _ in batches(copy, pixels, batch)]
+            answers = [copy(x).argmax(dim=1) for _, x, _ in batches(copy, pixels, batch)]
         return torch.cat(answers).cpu().numpy()
     classes = np.asarray(given)
     known = copy.handle.num_classes

@@ -142,8 +142,7 @@ def _explain(
     if not subtracts:
         results["teacher"] = explain_model(plan, teacher, part, pixels, own, report)
         forward = PairModel(teacher, student, scalar.name)
-        exact = PairModel(teacher.exact, student.exact, scalar.name)
-        results["pair"] = explain(plan, student, forward, exact, pixels, classes, report)
+        results["pair"] = explain(plan, student, forward, pixels, classes, report)
         return results
     results["teacher"] = explain_model(plan, teacher, part, pixels, classes, report)
     results["pair"] = results["student"].minus(results["teacher"])

@@ -77,38 +77,31 @@ def explain_model(
     def forward(x: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
         return scalar.function(copy(x), c)
 
-    def exact(x: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
-        return scalar.function(copy.exact(x), c)
-
-    return explain(plan, copy, forward, exact, pixels, classes, report, rows)
+    return explain(plan, copy, forward, pixels, classes, report, rows)
 
 
 def explain(
     plan: Plan,
     copy: InferenceCopy,
     forward: Forward,
-    exact: Forward,
     pixels: Pixels,
     classes: np.ndarray,
     report: Report,
     rows: np.ndarray | None = None,
 ) -> Explained:
-    """Explain ``forward``; ``exact`` is the same number without shortcuts in precision.
-
-    ``copy`` says on which device, and in which type, pixels are wanted.
-    """
+    """Explain ``forward``; ``copy`` says on which device, and in which type, pixels are wanted."""
     parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     for chosen, x, device in batches(copy, pixels, plan.batch, rows):
         c = torch.from_numpy(classes[chosen]).to(device)
         if not parts and plan.method.uses_gradients:
             _check_gradient(plan.method, forward, x[:1], c[:1])
-        parts.append(_explain_batch(plan, forward, exact, x, c))
+        parts.append(_explain_batch(plan, forward, x, c))
         report(len(chosen))
     return Explained(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def _explain_batch(
-    plan: Plan, forward: Forward, exact: Forward, x: torch.Tensor, c: torch.Tensor
+    plan: Plan, forward: Forward, x: torch.Tensor, c: torch.Tensor
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     base = plan.baseline.make(x) if plan.baseline else torch.zeros_like(x)
     task = Task(
@@ -126,7 +119,7 @@ def _explain_batch(
     differences = torch.full((len(x),), torch.nan)
     if plan.method.complete:
         with torch.no_grad():
-            differences = exact(x, c) - exact(base, c)
+            differences = forward(x, c) - forward(base, c)
     sums = maps.sum(dim=(1, 2), dtype=torch.float64)
     return maps.float().cpu().numpy(), sums.cpu().numpy(), differences.double().cpu().numpy()
 
