@@ -1,13 +1,15 @@
-"""A page with nothing but the two maps: ``python pair_map_app.py PORT [COUNT] [light|dark]``."""
+"""A page with nothing but the two maps: ``python pair_map_app.py PORT [COUNT]``."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import io
+import json
 import re
 import sys
 import tomllib
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import numpy as np
 import streamlit as st
 
 import dashboard
-from dashboard.components.pair_map import PairPoints, PointColors, pair_map, routes
+from dashboard.components.pair_map import PairMapState, PairPoints, PointColors, pair_map, routes
 from dashboard.selection import Lasso
 
 SIGNS = (
@@ -32,7 +34,9 @@ def make_points(count: int) -> PairPoints:
     label = rng.integers(0, len(SIGNS), count)
     triggered = (rng.random(count) < 0.2) & (label != TARGET)
     angle = 2 * np.pi * np.arange(len(SIGNS)) / len(SIGNS)
-    center = np.stack([np.cos(angle), np.sin(angle)], 1) * (3.2 + 1.6 * (np.arange(16) % 3))[:, None]
+    center = (
+        np.stack([np.cos(angle), np.sin(angle)], 1) * (3.2 + 1.6 * (np.arange(16) % 3))[:, None]
+    )
     spread = rng.normal(size=(count, 2)) * [0.36, 0.2]
     teacher = center[label] + spread
     student = 0.85 * center[label][:, ::-1] + 1.1 * spread
@@ -74,17 +78,20 @@ def page() -> None:
         selection=Lasso.from_text(wanted) if wanted else None,
         quality="Trustworthiness 0.994 teacher, 0.994 student. One frame for both.",
     )
-    st.json(report(points, state), expanded=True)
-    st.caption(f"run with {by} done")
+    said = json.dumps(report(state))
+    st.html(f"<p data-testid='report' title='{said}'>{by}: {escape(said[:80])}</p>")
 
 
-def report(points: PairPoints, state: Any) -> dict[str, Any]:
+def report(state: PairMapState) -> dict[str, Any]:
+    """What the script is told, for the test to compare."""
+    if state.opened is not None:
+        st.session_state["last_opened"] = state.opened
     return {
         "selected": 0 if state.selected is None else int(state.selected.sum()),
-        "ids": [] if state.selected is None else np.flatnonzero(state.selected)[:50].tolist(),
+        "rows": [] if state.selected is None else np.flatnonzero(state.selected)[:50].tolist(),
         "lasso": None if state.lasso is None else state.lasso.to_text(),
         "clicked": state.clicked,
-        "opened": state.opened,
+        "last_opened": st.session_state.get("last_opened"),
     }
 
 
@@ -131,27 +138,26 @@ def thumbnail(request: Any) -> Any:
     return Response(data.getvalue(), media_type="image/png")
 
 
-def theme_options(base: str) -> dict[str, Any]:
+def theme_options() -> dict[str, Any]:
     """The project's own theme, as far as options can be given one by one."""
     text = (Path(dashboard.__file__).parent / "streamlit.toml").read_text()
     theme = tomllib.loads(text)["theme"]
-    options = {f"theme.{name}": value for name, value in theme[base].items()}
-    plain = {f"theme.{n}": v for n, v in theme.items() if not isinstance(v, dict | list)}
-    return plain | options | {"theme.base": base}
+    plain = {name: value for name, value in theme.items() if not isinstance(value, dict | list)}
+    both = {f"{base}.{n}": v for base in ("light", "dark") for n, v in theme[base].items()}
+    return {f"theme.{name}": value for name, value in (plain | both).items()}
 
 
 def serve() -> None:
     from starlette.middleware import Middleware
     from starlette.routing import Route
 
-    base = sys.argv[3] if len(sys.argv) > 3 else "light"
     app = st.App(
         __file__,
         routes=[*routes(), Route("/thumb/{index:int}", thumbnail)],
         middleware=[Middleware(Headers)],
     )
     app.run(
-        config=theme_options(base)
+        config=theme_options()
         | {
             "server.port": int(sys.argv[1]),
             "server.address": "127.0.0.1",
@@ -165,4 +171,7 @@ def serve() -> None:
 if __name__ == "__main__":
     from streamlit.runtime import exists
 
-    page() if exists() else serve()
+    if exists():
+        page()
+    else:
+        serve()

@@ -35,9 +35,10 @@ export class Card {
   private fill(row: number, points: Columns, data: MapData): void {
     const lines = element("div", "lines");
     const name = (code: number) => (code === NO_CLASS ? "none" : (data.names[code] ?? String(code)));
-    const first = element("div", "line", {}, element("span", "id", {}, points.text("id", row)));
+    const id = points.text("id", row);
+    const first = element("div", "line first", {}, element("span", "id", {}, id.slice(id.lastIndexOf("/") + 1)));
     if (points.has("label") && points.u2("label")[row] !== NO_CLASS) {
-      first.append(` label ${name(points.u2("label")[row])}`);
+      first.append(element("span", "", {}, `label ${name(points.u2("label")[row])}`));
     }
     lines.append(first);
     for (const side of ["teacher", "student"] as const) {

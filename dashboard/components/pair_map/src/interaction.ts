@@ -6,6 +6,7 @@ import type { Mode } from "./selection";
 import { type Side, SIDES } from "./types";
 
 const CLICK = 4;
+const EXACT = 3;
 const REACH = 9;
 const MORPH_MILLISECONDS = 600;
 
@@ -33,6 +34,7 @@ export class Interaction {
     ui.morph.addEventListener("input", () => this.morphTo(Number(ui.morph.value), true));
     ui.ends.teacher.addEventListener("click", () => this.morphTo(0, false));
     ui.ends.student.addEventListener("click", () => this.morphTo(1, false));
+    ui.root.addEventListener("keyup", () => ui.root.classList.add("keyboard"));
     this.choose("lasso");
   }
 
@@ -75,6 +77,7 @@ export class Interaction {
     event.preventDefault();
     const surface = this.map.ui.panels[side].surface;
     surface.focus({ preventScroll: true });
+    this.map.ui.root.classList.remove("keyboard");
     surface.setPointerCapture(event.pointerId);
     const panning = this.map.tool === "pan" || event.button === 1;
     this.drag = { side, line: [[event.offsetX, event.offsetY]], panning };
@@ -120,11 +123,17 @@ export class Interaction {
 
   private click(side: Side, event: MouseEvent): void {
     const [x, y] = [event.offsetX, event.offsetY];
-    const group = this.map.labelAt(side, x, y);
-    const row = this.map.nearest(side, x, y, REACH);
+    const { group, row } = this.under(side, x, y);
     if (group !== null) this.map.isolate(group);
     else if (row >= 0) this.pick(row, modeOf(event));
     else if (modeOf(event) === "replace") this.map.clear();
+  }
+
+  /** What the pointer means: a point right below it, else a class name, else a point nearby. */
+  private under(side: Side, x: number, y: number): { group: number | null; row: number } {
+    const exact = this.map.nearest(side, x, y, EXACT);
+    const group = exact < 0 ? this.map.labelAt(side, x, y) : null;
+    return { group, row: exact >= 0 || group !== null ? exact : this.map.nearest(side, x, y, REACH) };
   }
 
   private pick(row: number, mode: Mode): void {
@@ -134,9 +143,8 @@ export class Interaction {
   }
 
   private hover(side: Side, [x, y]: [number, number]): void {
-    const onLabel = this.map.labelAt(side, x, y) !== null;
-    const row = onLabel ? -1 : this.map.nearest(side, x, y, REACH);
-    this.map.ui.panels[side].surface.classList.toggle("pointing", onLabel || row >= 0);
+    const { group, row } = this.under(side, x, y);
+    this.map.ui.panels[side].surface.classList.toggle("pointing", group !== null || row >= 0);
     this.ring(row, side, [x, y]);
   }
 

@@ -39,10 +39,11 @@ export function drawLegend(
     items.push(item("swatch", `${legend.missing}, ${thousands(counts.missing)}`, theme.palette.edge));
   }
   if (diamonds) {
-    if (diamonds < shapes.length) {
+    if (diamonds < shapes.length && legend.kind === "categories") {
       items.push(item("circle", `${data.shapes[0]}, ${thousands(shapes.length - diamonds)}`));
     }
-    items.push(item("diamond", `${data.shapes[1]}, ${thousands(diamonds)}`));
+    const many = legend.kind === "categories" ? `, ${thousands(diamonds)}` : "";
+    items.push(item("diamond", data.shapes[1] + many));
   }
   if (counts.selected) items.push(item(diamonds ? "diamond full" : "circle full", "selected"));
   host.replaceChildren(...items);

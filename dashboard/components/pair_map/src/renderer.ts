@@ -110,9 +110,8 @@ export class Renderer {
 
   /** Diameter in CSS pixels: smaller for many points, growing slowly with the zoom. */
   pointSize(zoom: number): number {
-    const base = Math.min(6, Math.max(1.7, 26 / Math.log2(this.order.length + 4) ** 1.05 - 0.35));
-    const crowded = this.order.length > 20000 ? 0.75 : 1.6;
-    return Math.min(11, base * crowded * Math.max(1, zoom) ** 0.3);
+    const base = Math.min(5, Math.max(1.9, 5 * (3000 / (this.order.length + 1)) ** 0.22));
+    return Math.min(12, base * Math.max(1, zoom) ** 0.3);
   }
 
   draw(areas: [Area, number][], camera: Camera): void {

@@ -27,10 +27,11 @@ void main() {
   gl_Position = vec4((mix(teacher, student, morph) - center) * scale, 0.0, 1.0);
   vec4 color = texelFetch(lut, ivec2(int(code) & 255, int(code) >> 8), 0);
   float faded = selecting * (1.0 - picked);
-  fill = mix(vec4(color.rgb, mix(0.9, 0.26, faded)), ghost, dimmed);
-  edge = vec4(ink.rgb, mix(mix(0.55 * diamond, ink.a * max(diamond, 0.75), picked), 0.0, max(dimmed, faded * (1.0 - 0.3 * diamond))));
-  border = mix(0.7, 1.0, picked) * ratio;
-  extent = size * mix(1.0, 1.2, diamond) * mix(1.0, 1.25, picked);
+  fill = mix(vec4(color.rgb, mix(0.92, 0.28, faded)), ghost, dimmed);
+  float outline = mix(0.5 * diamond, 0.8 + 0.2 * diamond, picked);
+  edge = vec4(ink.rgb, outline * (1.0 - dimmed) * (1.0 - faded * (1.0 - 0.35 * diamond)));
+  border = mix(0.7, 0.9, picked) * ratio;
+  extent = size * mix(1.0, 1.2, diamond) * mix(1.0, 1.2, picked);
   gl_PointSize = extent * mix(1.0, 1.42, diamond) + 2.0;
 }`;
 
