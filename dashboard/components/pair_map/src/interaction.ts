@@ -113,7 +113,10 @@ export class Interaction {
     const dragged = this.isDrag();
     this.stop();
     if (!dragged) this.click(side, event);
-    else if (!panning) this.map.selectLasso(side, line, modeOf(event));
+    else if (!panning) {
+      performance.mark("pair-map:pointer-up", { startTime: event.timeStamp });
+      this.map.selectLasso(side, line, modeOf(event));
+    }
   }
 
   private stop(): void {

@@ -209,7 +209,7 @@ export class PairMap {
   /** Select what lies in a line drawn on `side`, given in pixels. */
   selectLasso(side: Side, line: [number, number][], mode: Mode): void {
     if (!this.points) return;
-    performance.mark("pair-map:pointer-up");
+    performance.mark("pair-map:lasso-start");
     const tolerance = 0.8 / this.camera.scale;
     const polygon = simplify(line.map(([x, y]) => this.camera.toData(x, y)), tolerance);
     const found = new Uint8Array(this.data.count);
