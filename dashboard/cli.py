@@ -267,6 +267,13 @@ def _done(study: Study) -> None:
     print(f"\nopen it with:  distillscope open {study.path}")
 
 
+def _commands() -> set[str]:
+    return {
+        command.name or (command.callback.__name__ if command.callback else "")
+        for command in app.registered_commands
+    }
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 a defect of ours, 2 bad input, 130 cancelled."""
     sys.exit(_run(arguments))
@@ -278,8 +285,9 @@ def _run(arguments: Sequence[str] | None) -> int:
         result = app(given or ["--help"], standalone_mode=False)
         return result if isinstance(result, int) else 0
     except TyperException as error:
-        message = getattr(error, "format_message", lambda: str(error))().rstrip(".")
-        terminal.fail(f"{message}. See: distillscope {' '.join(given[:1])} --help")
+        words = error.format_message() if hasattr(error, "format_message") else str(error)
+        command = given[0] if given[0] in _commands() else ""
+        terminal.fail(f"{words.rstrip('.')}. See: {f'distillscope {command}'.rstrip()} --help")
         return 2
     except (Cancelled, KeyboardInterrupt, typer.Abort):
         terminal.fail("cancelled; finished stages are kept")

@@ -1,0 +1,434 @@
+"""The whole way from model files to a study, on small models."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from scipy.special import rel_entr, softmax
+
+import analysis
+from analysis.data.imageset import ImageSet
+from analysis.data.npz import write_npz
+from analysis.data.sources import load_images
+from analysis.errors import Cancelled, ImageSetError, InputError, ModelError, StudyError, TrustError
+from analysis.models.loading import load_model
+from analysis.store import Study
+from analysis.study.comparison import add_students, compare
+from analysis.study.export import export_samples
+from analysis.study.headline import MEASURES, headline
+from analysis.study.stages import CompareConfig
+from tests.conftest import ROOT, TINY, TINY_IMAGES
+
+FAST = CompareConfig(probe=4, steps=4, draws=100, projection=False)
+FEW = "signs:test,n=40,seed=9"
+
+
+def models(tiny_models: dict[str, Path], *names: str) -> dict[str, str]:
+    return {name: str(tiny_models[name]) for name in names}
+
+
+@pytest.fixture
+def teacher(tiny_models: dict[str, Path]) -> str:
+    return str(tiny_models["teacher"])
+
+
+def test_the_study_holds_what_the_models_answer(study: Study, tiny_models: dict[str, Path]) -> None:
+    images = load_images(TINY_IMAGES)
+    handle = load_model(str(tiny_models["alpha"]))
+    pixels = torch.from_numpy(np.concatenate([batch for _, batch in images.batches(40)]))
+    with torch.no_grad():
+        logits, features = handle.traced(pixels)
+    trace = study.trace("alpha")
+    assert trace.sample_ids.tolist() == images.sample_ids.tolist()
+    np.testing.assert_allclose(trace.logits, logits.numpy(), atol=1e-4)
+    np.testing.assert_allclose(
+        trace.features["penultimate"], features["penultimate"].numpy(), atol=1e-4
+    )
+    np.testing.assert_array_equal(study.images, images.images)
+
+
+def test_headline_measures_against_scipy(study: Study) -> None:
+    p, q = (
+        softmax(np.asarray(study.trace(name).logits, dtype=np.float64), axis=1)
+        for name in ("teacher", "alpha")
+    )
+    agreement = (p.argmax(1) == q.argmax(1)).mean()
+    measures = study.measures("alpha")
+    assert measures["agreement"].value == pytest.approx(agreement)
+    assert measures["churn"].value == pytest.approx(1 - agreement)
+    assert measures["kl_teacher_student"].value == pytest.approx(rel_entr(p, q).sum(1).mean())
+    assert measures["accuracy"].value == pytest.approx((q.argmax(1) == study.labels).mean())
+    for interval in measures.values():
+        assert interval.low <= interval.value <= interval.high
+
+
+def test_every_part_of_the_study_is_there(study: Study) -> None:
+    shown = headline(study)
+    assert set(shown["students"]) == {"alpha", "beta"}
+    for row in shown["students"].values():
+        assert all(row[key] is not None for key in MEASURES)
+        assert row["parameters"] > 0
+        assert row["macs"] > 0
+    json.dumps(shown, allow_nan=False)
+    projection = study.projection("beta")
+    assert projection.teacher.shape == projection.student.shape == (120, 2)
+    assert study.neighbors("alpha").indices.shape == (120, 15)
+    assert set(study.thumbnails().ids) == set(study.sample_ids)
+    assert study.thumbnails().webp(study.sample_ids[0])[8:12] == b"WEBP"
+
+
+def test_the_pair_s_map_is_student_minus_teacher(study: Study) -> None:
+    maps = study.attributions("alpha")
+    assert set(maps) == {"teacher", "student", "pair"}
+    same = maps["teacher"].explained_class == maps["student"].explained_class
+    difference = maps["student"].values - maps["teacher"].values
+    np.testing.assert_allclose(maps["pair"].values[same], difference[same], atol=1e-6)
+    assert (maps["pair"].explained_class == maps["student"].explained_class).all()
+    table = study.samples("alpha")
+    probed = [
+        i for i, on in zip(study.sample_ids, table["attributed"].to_pylist(), strict=True) if on
+    ]
+    assert probed == maps["pair"].sample_ids.tolist()
+
+
+def test_rows_join_by_sample_id(study: Study, tmp_path: Path) -> None:
+    rows = export_samples(study, tmp_path / "all.parquet")
+    table = pq.read_table(tmp_path / "all.parquet")
+    assert rows == len(table) == 3 * 120
+    names = set(study.class_names)
+    assert set(table["answer_name"].to_pylist()) <= names
+    teacher = table.filter([m == "teacher" for m in table["model"].to_pylist()])
+    assert teacher["agreement"].null_count == 120, "a teacher is not compared with itself"
+    export_samples(study, tmp_path / "all.csv")
+    assert len((tmp_path / "all.csv").read_text().splitlines()) == 361
+    with pytest.raises(InputError, match=r"\.parquet or \.csv"):
+        export_samples(study, tmp_path / "all.xlsx")
+
+
+def test_same_seed_same_digest(
+    teacher: str, tiny_models: dict[str, Path], tmp_path: Path, quiet_threads: None
+) -> None:
+    made = [
+        compare(
+            teacher=teacher,
+            students=models(tiny_models, "alpha"),
+            images=FEW,
+            out=tmp_path / folder / "study",
+            config=FAST,
+        )
+        for folder in ("one", "two")
+    ]
+    assert made[0].digest == made[1].digest
+
+
+def test_adding_a_student_computes_only_what_is_new(
+    teacher: str, tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "study"
+    first = compare(
+        teacher=teacher, students=models(tiny_models, "alpha"), images=FEW, out=out, config=FAST
+    )
+    shutil.rmtree(tmp_path / ".distillscope")
+    stages: set[str] = set()
+    second = add_students(
+        out,
+        models(tiny_models, "beta"),
+        progress=lambda stage, done, total: stages.add(stage),
+    )
+    assert list(second.students) == ["alpha", "beta"]
+    assert not any("teacher" in stage or "alpha" in stage for stage in stages), stages
+    assert second.measures("alpha") == first.measures("alpha")
+    together = compare(
+        teacher=teacher,
+        students=models(tiny_models, "alpha", "beta"),
+        images=FEW,
+        out=tmp_path / "other",
+        config=FAST,
+    )
+    assert second.measures("beta") == together.measures("beta")
+    with pytest.raises(InputError, match="already has another student 'beta'"):
+        add_students(out, {"beta": str(tiny_models["alpha"])})
+    with pytest.raises(InputError, match="is taken"):
+        add_students(out, {"ALPHA": str(tiny_models["alpha"])})
+
+
+def test_a_finished_comparison_is_not_repeated_and_another_is_refused(
+    teacher: str, tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
+    given = {"teacher": teacher, "students": models(tiny_models, "alpha"), "out": tmp_path / "s"}
+    first = compare(images=FEW, config=FAST, **given)
+    stages: set[str] = set()
+    again = compare(images=FEW, config=FAST, progress=lambda stage, *_: stages.add(stage), **given)
+    assert again.digest == first.digest
+    assert stages == set()
+    with pytest.raises(StudyError, match="a study with another images"):
+        compare(images="signs:test,n=41,seed=9", config=FAST, **given)
+    with pytest.raises(StudyError, match="another configuration"):
+        compare(images=FEW, config=TINY, **given)
+
+
+KILLER = """
+import os, signal, sys
+from analysis.study.comparison import compare
+from analysis.study.stages import CompareConfig
+target = sys.argv[4]
+seen = set()
+def progress(stage, done, total):
+    if stage not in seen:
+        seen.add(stage)
+        print(stage, flush=True)
+    if stage == target:
+        os.kill(os.getpid(), signal.SIGKILL)
+compare(teacher=sys.argv[1], students={"alpha": sys.argv[2]}, images="signs:test,n=40,seed=9",
+        out=sys.argv[3], config=CompareConfig(probe=4, steps=4, draws=100, projection=False),
+        progress=progress)
+"""
+STAGES = ("answers of teacher", "cost of teacher", "answers of alpha", "attributions of alpha",
+          "thumbnails")  # fmt: skip
+
+
+def test_a_kill_at_each_stage_loses_nothing(
+    teacher: str, tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
+    """One run after another dies in the next stage; each repeats none that was finished."""
+    out = tmp_path / "study"
+    arguments = [teacher, str(tiny_models["alpha"]), str(out)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    previous: list[str] = []
+    for target in (*STAGES, "none"):
+        done = subprocess.run(
+            [sys.executable, "-c", KILLER, *arguments, target],
+            capture_output=True, text=True, cwd=ROOT, env=environment, check=False,
+        )  # fmt: skip
+        assert done.returncode == (0 if target == "none" else -signal.SIGKILL), done.stderr
+        assert out.exists() == (target == "none"), "nothing half-written is visible"
+        reported = [stage for stage in done.stdout.splitlines() if stage in STAGES]
+        repeated = set(reported) & set(previous[:-1]) - {"cost of teacher"}
+        assert not repeated, f"{repeated} were finished before and ran again"
+        previous = sorted({*previous, *reported}, key=STAGES.index)
+    whole = compare(
+        teacher=teacher,
+        students={"alpha": str(tiny_models["alpha"])},
+        images=FEW,
+        out=tmp_path / "elsewhere" / "study",
+        config=FAST,
+    )
+    assert Study.open(out).measures("alpha") == whole.measures("alpha")
+
+
+def test_cancelling_stops_and_leaves_no_study(
+    teacher: str, tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
+    def cancel(stage: str, done: int, total: int) -> None:
+        if stage == "answers of alpha":
+            raise Cancelled("enough")
+
+    given = {"teacher": teacher, "students": models(tiny_models, "alpha"), "images": FEW,
+             "out": tmp_path / "study", "config": FAST}  # fmt: skip
+    with pytest.raises(Cancelled):
+        compare(progress=cancel, **given)
+    assert not (tmp_path / "study").exists()
+    assert compare(**given).measures("alpha")
+
+
+def test_without_labels_everything_else_is_measured(
+    teacher: str, tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
+    images = load_images(FEW)
+    bare = ImageSet(
+        name="inspection",
+        images=images.images,
+        labels=None,
+        sample_ids=images.sample_ids,
+        class_names=None,
+        source="bare",
+    )
+    write_npz(bare, tmp_path / "bare.npz")
+    made = compare(
+        teacher=teacher,
+        students=models(tiny_models, "alpha"),
+        images=str(tmp_path / "bare.npz"),
+        out=tmp_path / "study",
+        config=FAST,
+    )
+    measures = made.measures("alpha")
+    unmeasured = {key for key, value in measures.items() if value is None}
+    assert unmeasured == {"accuracy", "negative_flips", "ece"}
+    assert made.samples("alpha")["correct"].null_count == 40
+    assert headline(made)["teacher"]["accuracy"] is None
+    assert made.attributions("alpha")
+
+
+def test_one_image_is_enough(teacher: str, tiny_models: dict[str, Path], tmp_path: Path) -> None:
+    made = compare(
+        teacher=teacher,
+        students=models(tiny_models, "alpha"),
+        images="signs:test,n=1,seed=3",
+        out=tmp_path / "study",
+        config=CompareConfig(probe=4, steps=4, draws=100),
+    )
+    assert made.measures("alpha")["mean_neighborhood_overlap"] is None
+    assert made.projection("alpha") is None
+    assert len(made.attributions("alpha")["pair"].sample_ids) == 1
+
+
+def permuted(source: Path, target: Path, order: list[int], *, names: bool) -> Path:
+    """Write a copy of a model whose outputs come in ``order``."""
+    state = load_file(source)
+    for key in ("linear.weight", "linear.bias"):
+        state[key] = state[key][order].contiguous()
+    with safe_open(source, "pt") as file:
+        header = json.loads(file.metadata()["distillscope"])
+    header["class_names"] = [header["class_names"][i] for i in order] if names else None
+    save_file(state, target, {"distillscope": json.dumps(header)})
+    return target
+
+
+def test_permuted_classes_are_reported_and_named_classes_are_matched(
+    teacher: str, tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
+    order = [3, 0, 1, 2, *range(4, 14), 15, 14]
+    silent = permuted(tiny_models["teacher"], tmp_path / "silent.safetensors", order, names=False)
+    named = permuted(tiny_models["teacher"], tmp_path / "named.safetensors", order, names=True)
+    given = {"teacher": teacher, "images": TINY_IMAGES, "config": FAST}
+    made = compare(
+        students={"silent": str(silent), "named": str(named)}, out=tmp_path / "study", **given
+    )
+    assert made.measures("named")["agreement"].value == 1.0
+    assert made.measures("silent")["agreement"].value < 0.9
+    assert [note["kind"] for note in made.record("findings/named")] == ["reordered"]
+    (finding,) = made.record("findings/silent")
+    assert finding["kind"] == "permutation"
+    assert "--class-names silent=FILE" in finding["remedy"]
+    healed = compare(
+        students={"silent": str(silent)},
+        class_names={"silent": finding["names"]},
+        out=tmp_path / "healed",
+        **given,
+    )
+    assert healed.measures("silent")["agreement"].value == 1.0
+    np.testing.assert_allclose(
+        healed.attributions("silent")["pair"].values, 0.0, atol=1e-5,
+        err_msg="explained classes follow the names too",
+    )  # fmt: skip
+    assert made.record("findings/silent") != healed.record("findings/silent")
+
+
+def test_other_numbers_of_classes_are_refused(
+    teacher: str, tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
+    given = {"students": models(tiny_models, "alpha"), "out": tmp_path / "s", "config": FAST}
+    with pytest.raises(ImageSetError, match="10 classes, the teacher answers 16"):
+        compare(teacher=teacher, images="digits", **given)
+    assert not (tmp_path / "s").exists()
+
+
+USER_CODE = """
+import torch
+class Net(torch.nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 4, 3, stride=4)
+        self.head = torch.nn.Linear(4, num_classes)
+    def forward(self, x):
+        return self.head(torch.relu(self.conv(x)).mean((2, 3)))
+def make(num_classes=16):
+    return Net(num_classes)
+"""
+
+
+def test_user_code_runs_only_when_trusted_and_is_never_stored(teacher: str, tmp_path: Path) -> None:
+    code = tmp_path / "net.py"
+    code.write_text(USER_CODE)
+    namespace: dict[str, object] = {}
+    exec(USER_CODE, namespace)
+    torch.manual_seed(0)
+    torch.save(namespace["make"]().state_dict(), tmp_path / "net.pt")  # type: ignore[operator]
+    spec = f"{code}:make@{tmp_path / 'net.pt'},normalize=none"
+    given = {"teacher": teacher, "students": {"mine": spec}, "images": FEW, "config": FAST}
+    with pytest.raises(TrustError, match="--trust-code"):
+        compare(out=tmp_path / "study", **given)
+    assert not (tmp_path / "study").exists()
+    made = compare(out=tmp_path / "study", trusted_code=[code], **given)
+    model = made.models["mine"]
+    assert len(model.user_code) == 64
+    assert str(tmp_path) not in (made.path / "study.json").read_text()
+    assert b"conv.weight" in made.weights("mine").read_bytes()
+    stored = [path for path in made.path.rglob("*") if path.suffix == ".py"]
+    assert stored == []
+
+
+def test_a_study_with_a_teacher_of_user_code_needs_the_same_file(
+    tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
+    code = tmp_path / "net.py"
+    code.write_text(USER_CODE)
+    namespace: dict[str, object] = {}
+    exec(USER_CODE, namespace)
+    torch.save(namespace["make"]().state_dict(), tmp_path / "net.pt")  # type: ignore[operator]
+    out = tmp_path / "study"
+    compare(
+        teacher=f"{code}:make@{tmp_path / 'net.pt'}",
+        students=models(tiny_models, "alpha"),
+        images=FEW,
+        out=out,
+        config=FAST,
+        trusted_code=[code],
+    )
+    with pytest.raises(TrustError, match=r"--trust-code net\.py"):
+        add_students(out, models(tiny_models, "beta"))
+    added = add_students(out, models(tiny_models, "beta"), trusted_code=[code])
+    assert list(added.students) == ["alpha", "beta"]
+    code.write_text(USER_CODE + "\n# changed")
+    with pytest.raises(TrustError, match="not what the study was computed with"):
+        add_students(out, {"gamma": str(tiny_models["alpha"])}, trusted_code=[code])
+
+
+def test_a_model_that_answers_nonsense_leaves_no_study(
+    teacher: str, tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
+    state = load_file(tiny_models["alpha"])
+    with safe_open(tiny_models["alpha"], "pt") as file:
+        metadata = file.metadata()
+    state["linear.weight"] = torch.zeros_like(state["linear.weight"])
+    save_file(state, tmp_path / "flat.safetensors", metadata)
+    with pytest.raises(ModelError, match="flat"):
+        compare(
+            teacher=teacher,
+            students={"flat": str(tmp_path / "flat.safetensors")},
+            images=FEW,
+            out=tmp_path / "study",
+            config=FAST,
+        )
+    assert not (tmp_path / "study").exists()
+
+
+def test_the_library_gives_the_same_in_five_lines(
+    teacher: str, tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
+    made = analysis.compare(
+        teacher=teacher,
+        students=models(tiny_models, "alpha"),
+        images=FEW,
+        out=tmp_path / "study",
+        config=analysis.CompareConfig(probe=0, draws=100, projection=False),
+    )
+    assert analysis.headline(made)["students"]["alpha"]["agreement"]
+    assert made.attributions("alpha") == {}
+    assert sorted(analysis.__all__) == sorted(analysis._HOMES)
+    for name in analysis.__all__:
+        assert getattr(analysis, name).__doc__
+    with pytest.raises(AttributeError, match="nothing"):
+        analysis.nothing  # noqa: B018
