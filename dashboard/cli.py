@@ -18,7 +18,7 @@ from typer.exceptions import TyperException
 
 from analysis.errors import Cancelled, DistillscopeError, InputError
 from analysis.store import Study, delete_orphans, workspace_cache, writing
-from dashboard import terminal
+from dashboard import cli_training, terminal
 
 app = typer.Typer(
     name="distillscope",
@@ -135,6 +135,9 @@ def add(
             progress=progress,
         )
     _done(result)
+
+
+cli_training.register(app)
 
 
 @app.command()

@@ -1,0 +1,205 @@
+"""The command line's ``train`` and ``distill``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from analysis.errors import ConfigError
+from dashboard import terminal
+
+if TYPE_CHECKING:
+    from analysis.data.imageset import ImageSet
+    from analysis.distillation.settings import TrainingConfig
+    from analysis.study.training import TrainedModel
+
+Arch = Annotated[str, typer.Option(help="Architecture, e.g. resnet20, smallresnet, vit_tiny.")]
+Images = Annotated[str, typer.Option(help="Training images: the sources of compare --images.")]
+Out = Annotated[Path, typer.Option(help="Weights to write, .safetensors; the run lies beside it.")]
+Width = Annotated[int | None, typer.Option(help="Channels of the first stage.", min=1)]
+Validation = Annotated[str | None, typer.Option(help="Images to report accuracy on, by epoch.")]
+Limit = Annotated[int | None, typer.Option(help="Use at most N training images (seeded).")]
+Epochs = Annotated[int, typer.Option(help="Passes over the images.")]
+BatchSize = Annotated[int, typer.Option(help="Images per step.")]
+LearningRate = Annotated[float, typer.Option(help="Peak of the one-cycle schedule.")]
+Flip = Annotated[bool, typer.Option("--flip/--no-flip", help="Mirror half of the images.")]
+Shift = Annotated[int, typer.Option(help="Largest random shift, pixels.")]
+Keep = Annotated[int, typer.Option(help="Keep about so many epochs as checkpoints; 0 none.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Any other setting, e.g. --set optimizer=adamw."),
+]
+Normalize = Annotated[
+    str, typer.Option(help="dataset, teacher, imagenet, cifar10, none or m:m:m/s:s:s.")
+]
+Threads = Annotated[int, typer.Option(help="CPU threads; 0 leaves it to torch.", min=0)]
+Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, mps.")]
+Seed = Annotated[int, typer.Option(help="Seed of weights, order and augmentation.", min=0)]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+
+
+def train(
+    arch: Arch,
+    images: Images,
+    out: Out,
+    width: Width = None,
+    validation: Validation = None,
+    limit: Limit = None,
+    epochs: Epochs = 12,
+    batch_size: BatchSize = 128,
+    learning_rate: LearningRate = 0.1,
+    flip: Flip = True,
+    shift: Shift = 2,
+    checkpoints: Keep = 0,
+    settings: Set = None,
+    normalize: Normalize = "dataset",
+    seed: Seed = 0,
+    threads: Threads = 0,
+    device: Device = "cpu",
+    quiet: Quiet = False,
+) -> None:
+    """Train a model on labeled images, to be a teacher.
+
+    A run that is killed goes on where it stopped when the same command is given again.
+    """
+    from analysis.study.training import train_model
+
+    config = _config(
+        settings,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        flip=flip,
+        shift=shift,
+        checkpoint_count=checkpoints,
+        seed=seed,
+        threads=threads,
+        device=device,
+    )
+    with terminal.stage_progress(quiet=quiet) as progress:
+        made = train_model(
+            architecture=arch,
+            images=_limited(images, limit, seed),
+            out=out,
+            width=width,
+            config=config,
+            validation=validation,
+            normalize=normalize,
+            progress=progress,
+        )
+    _report(made)
+
+
+def distill(
+    teacher: Annotated[str, typer.Option(help="SPEC of the teacher.")],
+    arch: Arch,
+    images: Images,
+    out: Out,
+    width: Width = None,
+    objective: Annotated[str, typer.Option(help="What the student learns from.")] = "hinton",
+    temperature: Annotated[
+        float | None, typer.Option(help="Temperature of the soft labels.")
+    ] = None,
+    hard_label_weight: Annotated[
+        float | None, typer.Option(help="Share of cross-entropy with true labels, 0 to 1.")
+    ] = None,
+    validation: Validation = None,
+    limit: Limit = None,
+    epochs: Epochs = 12,
+    batch_size: BatchSize = 128,
+    learning_rate: LearningRate = 0.05,
+    flip: Flip = True,
+    shift: Shift = 2,
+    checkpoints: Keep = 0,
+    settings: Set = None,
+    normalize: Normalize = "teacher",
+    trust_code: Annotated[
+        list[Path] | None, typer.Option(help="Allow this Python file to run.")
+    ] = None,
+    seed: Seed = 0,
+    threads: Threads = 0,
+    device: Device = "cpu",
+    quiet: Quiet = False,
+) -> None:
+    """Distill a teacher into a student; labels are needed only for a hard-label weight.
+
+    A run that is killed goes on where it stopped when the same command is given again. Its
+    epochs can be compared with:  compare --checkpoints NAME='W.run/*.safetensors'
+    """
+    from analysis.distillation.objectives import make_objective
+    from analysis.study.training import distill_model
+
+    config = _config(
+        settings,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        flip=flip,
+        shift=shift,
+        checkpoint_count=checkpoints,
+        seed=seed,
+        threads=threads,
+        device=device,
+    )
+    asked = {"temperature": temperature, "hard_label_weight": hard_label_weight}
+    goal = make_objective(objective, **{k: v for k, v in asked.items() if v is not None})
+    with terminal.stage_progress(quiet=quiet) as progress:
+        made = distill_model(
+            teacher=teacher,
+            architecture=arch,
+            images=_limited(images, limit, seed),
+            out=out,
+            width=width,
+            config=config,
+            objective=goal,
+            validation=validation,
+            normalize=normalize,
+            trusted_code=trust_code or (),
+            progress=progress,
+        )
+    _report(made)
+
+
+def _config(settings: list[str] | None, **values: Any) -> TrainingConfig:
+    from analysis.distillation.settings import TrainingConfig
+
+    for text in settings or ():
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {text!r}", expected="KEY=VALUE")
+        try:
+            values[key.strip()] = json.loads(value)
+        except ValueError:
+            values[key.strip()] = value
+    return TrainingConfig.from_mapping(values)
+
+
+def _limited(images: str, limit: int | None, seed: int) -> ImageSet | str:
+    if limit is None:
+        return images
+    from analysis.data.sources import load_images
+
+    return load_images(images, name="training", limit=limit, seed=seed)
+
+
+def _report(made: TrainedModel) -> None:
+    last = made.history.epochs[-1]
+    measured = {
+        "validation accuracy": last.validation_accuracy,
+        "validation agreement with the teacher": last.validation_agreement,
+        "training accuracy": last.train_accuracy,
+        "training agreement with the teacher": last.train_agreement,
+    }
+    for what, value in measured.items():
+        if value is not None:
+            print(f"{what}: {100 * value:.1f} %")
+    print(f"{made.weights} is a model spec by itself; history and checkpoints in {made.run}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add both commands to ``app``."""
+    app.command()(train)
+    app.command()(distill)
