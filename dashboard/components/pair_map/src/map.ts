@@ -142,7 +142,8 @@ export class PairMap {
     if (!this.renderer || !this.colors) return;
     const { palette } = this.theme;
     this.renderer.ink = parseColor(palette.text);
-    this.renderer.ghost = [...parseColor(palette.reference).slice(0, 3), 0.16] as typeof this.renderer.ghost;
+    this.renderer.paper = parseColor(palette.background);
+    this.renderer.ghost = [...parseColor(palette.reference).slice(0, 3), 0.22] as typeof this.renderer.ghost;
     this.renderer.setColors(codeColors(this.data.legend, palette));
     this.renderer.setCodes(Uint16Array.from(this.colors.codes("code")));
   }

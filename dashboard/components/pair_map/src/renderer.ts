@@ -18,7 +18,7 @@ export interface Area {
 export type Rgba = [number, number, number, number];
 
 const UNIFORMS = [
-  "lut", "center", "scale", "morph", "size", "ratio", "selecting", "ink", "ghost",
+  "lut", "center", "scale", "morph", "size", "ratio", "selecting", "ink", "paper", "ghost",
 ] as const;
 
 /** Later groups are drawn over earlier ones; index by the three flag bits. */
@@ -27,6 +27,7 @@ const LAYER_OF = [1, 2, 3, 4, 0, 0, 0, 0];
 export class Renderer {
   ratio = 1;
   ink: Rgba = [0, 0, 0, 1];
+  paper: Rgba = [1, 1, 1, 1];
   ghost: Rgba = [0.5, 0.5, 0.5, 0.2];
   private readonly gl: WebGL2RenderingContext;
   private readonly program: WebGLProgram;
@@ -126,6 +127,7 @@ export class Renderer {
     gl.uniform1f(where.ratio, ratio);
     gl.uniform1f(where.selecting, this.anyPicked ? 1 : 0);
     gl.uniform4fv(where.ink, this.ink);
+    gl.uniform4fv(where.paper, this.paper);
     gl.uniform4fv(where.ghost, this.ghost);
     for (const [area, morph] of areas) {
       const box = [area.left, gl.canvas.height / ratio - area.top - area.height, area.width, area.height];

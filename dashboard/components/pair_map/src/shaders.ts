@@ -14,6 +14,7 @@ uniform float size;
 uniform float ratio;
 uniform float selecting;
 uniform vec4 ink;
+uniform vec4 paper;
 uniform vec4 ghost;
 flat out vec4 fill;
 flat out vec4 edge;
@@ -27,8 +28,11 @@ void main() {
   gl_Position = vec4((mix(teacher, student, morph) - center) * scale, 0.0, 1.0);
   vec4 color = texelFetch(lut, ivec2(int(code) & 255, int(code) >> 8), 0);
   float faded = selecting * (1.0 - picked);
-  fill = mix(vec4(color.rgb, mix(0.92, 0.28, faded)), ghost, dimmed);
-  float outline = mix(0.5 * diamond, 0.8 + 0.2 * diamond, picked);
+  // Fading is a paler opaque color: transparency would add up to full strength in dense places.
+  vec3 shown = mix(color.rgb, paper.rgb, 0.7 * faded);
+  fill = vec4(mix(shown, mix(paper.rgb, ghost.rgb, ghost.a), dimmed), 0.92);
+  // Rims would swallow the color of points that are only two or three pixels wide.
+  float outline = mix(0.5 * diamond, 0.8 + 0.2 * diamond, picked) * smoothstep(2.0, 4.5, size / ratio);
   edge = vec4(ink.rgb, outline * (1.0 - dimmed) * (1.0 - faded * (1.0 - 0.35 * diamond)));
   border = mix(0.7, 0.9, picked) * ratio;
   extent = size * mix(1.0, 1.2, diamond) * mix(1.0, 1.2, picked);
