@@ -26,6 +26,10 @@ _REASONS = {
     errno.EROFS: ("the file system is read-only", "choose another output folder"),
     errno.EACCES: ("permission denied", "choose another output folder"),
     errno.EPERM: ("permission denied", "choose another output folder"),
+    errno.ENOTDIR: ("a part of the path is a file", "choose another output folder"),
+    errno.EEXIST: ("a part of the path is a file", "choose another output folder"),
+    errno.EISDIR: ("it is a folder", "choose another name"),
+    errno.ENAMETOOLONG: ("the name is too long", "choose a shorter one"),
 }
 
 
@@ -52,7 +56,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
             _sync(temporary)
             os.replace(temporary, path)
         finally:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                temporary.unlink()
 
 
 def _sync(path: Path) -> None:
