@@ -220,9 +220,9 @@ def _make(
 @contextlib.contextmanager
 def _only_run(folder: Path) -> Iterator[None]:
     """Hold the run's folder; raises :class:`BusyError` when another process trains there."""
+    lock = FileLock(folder / _LOCK, timeout=0)
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / _LOCK, timeout=0)
         try:
             lock.acquire()
         except Timeout:
@@ -230,11 +230,11 @@ def _only_run(folder: Path) -> Iterator[None]:
                 f"another process is training in {folder}",
                 remedy="wait for it, or choose another --out",
             ) from None
-        try:
-            yield
-        finally:
-            lock.release()
-            _remove_if_unused(folder)
+    try:
+        yield
+    finally:
+        lock.release()
+        _remove_if_unused(folder)
 
 
 def _remove_if_unused(folder: Path) -> None:
