@@ -338,6 +338,34 @@ def test_both_themes(page: Any, url: str, theme: str, background: int) -> None:
     assert abs(int(picture(page, "teacher")[4, 4, 0]) - background) < 12
 
 
+def test_another_theme_keeps_everything_and_fetches_nothing(maps: Any, points: PairPoints) -> None:
+    drag(maps, circle(to_pixels(maps, points, "teacher")(center_of(points, "teacher", "30")), 20))
+    selected = python_side(maps, lambda said: said["selected"] > 0)["selected"]
+    maps.keyboard.press("+")
+    requests: list[str] = []
+    maps.on("request", lambda r: requests.append(r.url) if "/map/" in r.url else None)
+    maps.emulate_media(color_scheme="dark")
+    root = maps.get_by_test_id("pair-map")
+    sync_api.expect(root).to_have_attribute("data-theme", "dark")
+    assert root.get_attribute("data-zoom") == "1.250"
+    assert root.get_attribute("data-selected") == str(selected)
+    assert requests == []
+
+
+def test_what_the_filter_leaves_out_cannot_be_selected(
+    page: Any, url: str, points: PairPoints
+) -> None:
+    page.goto(f"{url}/?only=stop")
+    page.locator("[data-ready]").wait_for()
+    left = to_pixels(page, points, "teacher")
+    drag(page, circle(left(center_of(points, "teacher", "ahead")), 34))
+    page.wait_for_timeout(500)
+    assert page.get_by_test_id("teacher-status").inner_text() == ""
+    drag(page, circle(left(center_of(points, "teacher", "stop")), 40))
+    expect_status(page, "teacher", r"100\s% answered “stop”")
+    assert python_side(page, lambda said: said["selected"] > 0)["lasso"] is None
+
+
 def test_without_webgl_the_reason_is_said(page: Any, url: str) -> None:
     page.add_init_script(
         "const get = HTMLCanvasElement.prototype.getContext;"

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
+from streamlit.testing.v1 import AppTest
 
 from analysis.errors import InputError
 from dashboard.components.pair_map import PairPoints, PointColors, routes, serving
@@ -379,6 +380,8 @@ class TestExchange:
         fresh = Browser(self.points)
         assert self.run(exchange, fresh, None) == []
         assert not fresh.mask.any()
+        fresh.select(3)
+        assert self.run(exchange, fresh, None) == [3]
 
     @given(st.lists(st.tuples(st.integers(-1, 8) | st.none(), st.booleans()), max_size=20))
     def test_page_that_echoes_late_never_loses_the_users_last_word(
@@ -396,6 +399,62 @@ class TestExchange:
             if delivered:
                 url = last
         assert rows(Chosen(browser.mask)) == last
+
+
+def script() -> None:
+    import numpy as np
+    import streamlit as st
+
+    from dashboard.components.pair_map import PointColors, pair_map
+    from tests.unit.test_pair_map import make_points
+
+    points = make_points(9)
+    wanted = np.arange(9) < st.session_state.get("wanted", 0)
+    state = pair_map(
+        key="maps",
+        points=points,
+        color=PointColors.categories(points.student_answers, points.class_names),
+        selection=wanted if wanted.any() else None,
+        highlight=np.arange(9) > st.session_state.get("above", -1),
+    )
+    st.text(str(None if state.selected is None else int(state.selected.sum())))
+
+
+class TestPage:
+    def message(self, app: AppTest) -> dict[str, Any]:
+        return json.loads(app.get("bidi_component")[0].proto.json)
+
+    def test_message_names_the_data_and_holds_none_of_it(self) -> None:
+        app = AppTest.from_function(script).run()
+        assert not app.exception
+        message = self.message(app)
+        points = make_points(9)
+        assert message["points"].endswith(points.digest)
+        assert message["count"] == 9
+        assert message["selection"] is None
+        assert app.text[0].value == "None"
+        assert len(app.get("bidi_component")[0].proto.js_content) < 300
+
+    def test_message_of_an_unchanged_page_is_unchanged(self) -> None:
+        app = AppTest.from_function(script).run()
+        before = self.message(app)
+        assert self.message(app.run()) == before
+
+    def test_highlight_changes_the_colors_alone(self) -> None:
+        app = AppTest.from_function(script).run()
+        before = self.message(app)
+        app.session_state["above"] = 4
+        after = self.message(app.run())
+        assert {name for name in before if before[name] != after[name]} == {"colors"}
+
+    def test_page_sets_the_selection(self) -> None:
+        app = AppTest.from_function(script)
+        app.session_state["wanted"] = 4
+        app.run()
+        wish = self.message(app)["selection"]
+        assert app.text[0].value == "4"
+        assert base64.b64decode(wish["bits"]) == bytes([0b1111, 0])
+        assert wish["serial"] == 1
 
 
 class TestScript:

@@ -79,7 +79,7 @@ def pair_map(
     _check(points, color, highlight)
     wanted = None if selection is None else Chosen.of(selection, points)
     exchange = _exchange(key, points)
-    report = Report.read(st.session_state.get(key, {}).get("selection"), points)
+    report = Report.read((st.session_state.get(key) or {}).get("selection"), points)
     chosen = exchange.settle(report, wanted)
     data = {
         "key": key,

@@ -115,7 +115,7 @@ class Exchange:
         self.wish, self._heard = argument, []
 
     def _effective(self, report: Report | None) -> Chosen | None:
-        if report is not None and report.given == self.serial:
+        if report is not None and (self.wish is None or report.given == self.serial):
             return report.chosen
         return self.wish
 

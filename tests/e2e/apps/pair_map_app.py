@@ -69,12 +69,13 @@ def page() -> None:
     st.set_page_config(layout="wide")
     points = make_points(int(sys.argv[2]) if len(sys.argv) > 2 else 2000)
     by = st.segmented_control("Color by", ["label", "divergence"], default="label", key="by")
-    wanted = st.query_params.get("lasso")
+    wanted, only = st.query_params.get("lasso"), st.query_params.get("only")
     state = pair_map(
         key="maps",
         points=points,
         color=colors(points, by or "label"),
         titles=("Teacher", "Student A"),
+        highlight=np.asarray(points.labels) == SIGNS.index(only) if only else None,
         selection=Lasso.from_text(wanted) if wanted else None,
         quality="Trustworthiness 0.994 teacher, 0.994 student. One frame for both.",
     )

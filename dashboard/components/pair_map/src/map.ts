@@ -36,6 +36,7 @@ export class PairMap {
   isolated: number | null = null;
   drawing: { side: Side; line: [number, number][] } | null = null;
   private component!: Component;
+  private shown = "";
   private colors: Columns | null = null;
   private renderer: Renderer | null = null;
   private readonly overlay = new Overlay(this.ui.overlay);
@@ -54,6 +55,7 @@ export class PairMap {
     host.append(this.ui.root);
     this.ui.stage.append(this.card.root);
     this.observer.observe(this.ui.stage);
+    void document.fonts.ready.then(() => this.invalidate(true));
     this.ui.gl.addEventListener("webglcontextlost", (event) => {
       event.preventDefault();
       this.renderer = null;
@@ -78,7 +80,7 @@ export class PairMap {
         fetchColumns(wanted.colors),
       ]);
       if (this.data !== wanted) return;
-      if (points !== this.points) this.takePoints(points);
+      if (this.shown !== wanted.digest) this.takePoints(points);
       this.colors = colors;
     } catch {
       if (this.data === wanted) this.say(NO_POINTS);
@@ -94,6 +96,8 @@ export class PairMap {
 
   private takePoints(points: Columns): void {
     this.points = points;
+    this.shown = this.data.digest;
+    this.reporter.forget();
     this.selection = new Selection(this.data.count);
     this.camera = new Camera(this.data.key);
     this.bounds = boundsOf(points.f4("teacher"), points.f4("student"));

@@ -74,6 +74,12 @@ export class Reporter {
     }, DELAY);
   }
 
+  /** Other points: no wish about them was followed, nothing is left to say about the old ones. */
+  forget(): void {
+    this.given = 0;
+    this.stop();
+  }
+
   stop(): void {
     window.clearTimeout(this.timer);
   }
