@@ -30,6 +30,7 @@ def fold_batch_norm(module: nn.Module) -> nn.Module:
     for node in list(graph_module.graph.nodes):
         if _folds(node, parts, calls):
             _fold(graph_module, node, parts)
+    graph_module.delete_all_unused_submodules()
     graph_module.graph.lint()
     graph_module.recompile()
     return graph_module

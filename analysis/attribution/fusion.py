@@ -44,6 +44,7 @@ def fuse_convolutions(module: nn.Module, gradient_dtype: torch.dtype = torch.flo
             _fuse(graph_module, f"fused_{index}", node, convolution, gradient_dtype, parts)
         elif node.op == "call_function" and node.target is operator.getitem:
             _keep_layout(graph_module.graph, node)
+    graph_module.delete_all_unused_submodules()
     graph_module.graph.lint()
     graph_module.recompile()
     return graph_module

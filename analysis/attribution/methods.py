@@ -109,20 +109,26 @@ def _input_x_gradient(task: Task) -> torch.Tensor:
 
 
 def _smoothgrad(task: Task) -> torch.Tensor:
-    samples = int(task.options["samples"])
+    tunnel = NoiseTunnel(Saliency(task.forward))
     devices = [task.pixels.device] if task.pixels.device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
-        # Teacher and student must see the same noise, or their difference is noise too.
-        torch.manual_seed(task.seed)
-        return NoiseTunnel(Saliency(task.forward)).attribute(
-            task.pixels.detach().requires_grad_(),
-            nt_type="smoothgrad",
-            nt_samples=samples,
-            nt_samples_batch_size=max(1, min(samples, task.batch // len(task.pixels))),
-            stdevs=float(task.options["noise"]),
-            abs=False,
-            additional_forward_args=(task.classes,),
-        )
+    maps = []
+    for pixels, classes in zip(task.pixels.split(1), task.classes.split(1), strict=True):
+        with torch.random.fork_rng(devices):
+            # The same noise for both models, or their difference would be noise too, and for
+            # every image, so that no map depends on the batch that an image came in.
+            torch.manual_seed(task.seed)
+            maps.append(
+                tunnel.attribute(
+                    pixels.detach().requires_grad_(),
+                    nt_type="smoothgrad",
+                    nt_samples=int(task.options["samples"]),
+                    nt_samples_batch_size=task.batch,
+                    stdevs=float(task.options["noise"]),
+                    abs=False,
+                    additional_forward_args=(classes,),
+                )
+            )
+    return torch.cat(maps)
 
 
 def _occlusion(task: Task) -> torch.Tensor:
