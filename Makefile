@@ -53,7 +53,7 @@ golden: $(TEST_READY) ## rewrite the golden files (say why in the commit)
 	DISTILLSCOPE_GOLDEN=write $(BIN)/python -m pytest tests -m "not long" -k golden
 
 component: ## build the paired map from its source (needs node)
-	cd dashboard/components/pair_map && npm ci --no-audit --no-fund && npm run build
+	cd dashboard/components/pair_map && npm ci --no-audit --no-fund && npm run check && npm run build
 
 demo-assets: $(READY) ## train the embedded models again (minutes)
 	$(BIN)/python assets/demo/make.py

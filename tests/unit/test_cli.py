@@ -1,0 +1,234 @@
+"""The command line as its users meet it: what it prints, how it exits, what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from analysis.store import Study, writing
+from dashboard.cli import _run
+from tests.conftest import ROOT
+
+FEW = ("--images", "signs:test,n=40,seed=9", "--probe", "2", "--quiet")
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    status = _run([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """The one line that a refusal prints."""
+    status, _, err = call(capsys, *arguments)
+    assert status == 2, err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1, err
+    assert "Traceback" not in err
+    return err
+
+
+def test_show_prints_the_headline(
+    tiny_study: Path, study: Study, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, out, _ = call(capsys, "show", tiny_study, "--json")
+    shown = json.loads(out)
+    assert status == 0
+    assert shown["students"]["alpha"]["agreement"] == study.measures("alpha")["agreement"].to_json()
+    assert shown["teacher"]["parameters"] == study.teacher.cost.parameters
+    status, out, _ = call(capsys, "show", tiny_study)
+    assert status == 0
+    assert f"{100 * study.measures('alpha')['agreement'].value:.1f} [" in out
+
+
+def test_compare_add_export_clean(
+    tiny_models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "space" / "study"
+    status, text, _ = call(
+        capsys, "compare", "--teacher", tiny_models["teacher"],
+        "--student", tiny_models["alpha"], "--out", out, *FEW,
+    )  # fmt: skip
+    assert status == 0
+    assert f"distillscope open {out}" in text
+    assert list(Study.open(out).students) == ["alpha"], "named after its file"
+    assert call(capsys, "add", out, "--student", f"b={tiny_models['beta']}", "--quiet")[0] == 0
+    assert list(Study.open(out).students) == ["alpha", "b"]
+    status, text, _ = call(capsys, "export", out, "--samples", tmp_path / "rows.parquet")
+    assert text.startswith("120 rows")
+    status, text, _ = call(capsys, "clean", out.parent)
+    assert status == 0
+    assert float(text.split()[0]) > 0
+    assert Study.open(out).trace("alpha").logits.shape == (40, 16)
+
+
+def test_checkpoints_become_epochs_of_their_student(
+    tiny_models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for epoch, name in ((1, "alpha"), (12, "beta")):
+        (tmp_path / f"epoch_{epoch:04d}.safetensors").write_bytes(tiny_models[name].read_bytes())
+    out = tmp_path / "study"
+    pattern = tmp_path / "epoch_*.safetensors"
+    status, _, err = call(
+        capsys, "compare", "--teacher", tiny_models["teacher"],
+        "--student", f"s={tiny_models['alpha']}", "--checkpoints", f"s={pattern}",
+        "--out", out, *FEW,
+    )  # fmt: skip
+    assert status == 0, err
+    opened = Study.open(out)
+    assert [(m.parent, m.epoch) for m in opened.checkpoints("s")] == [("s", 1), ("s", 12)]
+    assert list(opened.students) == ["s"], "pickers do not list checkpoints"
+    assert opened.measures("s.epoch-0001")["agreement"] == opened.measures("s")["agreement"]
+
+
+def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = call(capsys, "--help")
+    assert status == 0
+    for command in ("compare", "add", "train", "distill", "show", "open", "demo", "export"):
+        assert command in out
+    assert "ARCH@WEIGHTS" in out
+    assert call(capsys)[1] == out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["frob"], ["No such command 'frob'"]),
+        (["show"], ["Missing argument", "distillscope show --help"]),
+        (["show", "nowhere"], ["there is no study at nowhere"]),
+        (["open", "nowhere"], ["there is no study at nowhere"]),
+        (["add", "nowhere", "--student", "x.pt"], ["there is no study at nowhere"]),
+        (["clean", "nowhere"], ["nowhere is not a workspace"]),
+        (["show", ".", "--jsn"], ["--jsn"]),
+        (["open", ".", "--port", "99999"], ["--port"]),
+    ],
+)
+def test_wrong_words_are_one_line(
+    arguments: list[str], words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = refused(capsys, *arguments)
+    for word in words:
+        assert word in line
+
+
+COMPARE = {"--teacher": "TEACHER", "--student": "alpha=ALPHA", "--images": FEW[1]}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"--teacher": "resnet21@TEACHER"}, ["resnet21", "Did you mean 'resnet20'"]),
+        ({"--teacher": "missing.safetensors"}, ["missing.safetensors"]),
+        ({"--student": "te acher=ALPHA"}, ["te acher"]),
+        ({"--student": "teacher=ALPHA"}, ["reserved"]),
+        ({"--student": "bad=EVIL"}, ["evil.pt"]),
+        ({"--student": "bad=ALPHA,normalise=none"}, ["normalise", "normalize"]),
+        ({"--student": "mine=CODE:make@ALPHA"}, ["--trust-code"]),
+        ({"--images": "nowhere.parquet"}, ["nowhere.parquet"]),
+        ({"--images": "digits"}, ["10 classes", "16"]),
+        ({"--images": "EMPTY"}, ["empty"]),
+        ({"--images": "NANS"}, ["nan"]),
+        ({"--limit": "0"}, ["limit = 0", "at least 1"]),
+        ({"--probe": "-1"}, ["probe = -1"]),
+        ({"--class-names": "nobody=NAMES"}, ["nobody"]),
+        ({"--class-names": "NAMES"}, ["2 class names"]),
+        ({"--checkpoints": "nobody=*.pt"}, ["nobody"]),
+        ({"--checkpoints": "alpha=no_*.pt"}, ["no file matches"]),
+        ({"--device": "cuda:7"}, ["cuda:7", "--device cpu"]),
+        ({"--out": "TAKEN"}, ["not empty and is not a study"]),
+    ],
+)
+def test_bad_input_of_compare(
+    change: dict[str, str],
+    words: list[str],
+    tiny_models: dict[str, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    import numpy as np
+
+    torch.save(EvilPickle(), tmp_path / "evil.pt")
+    (tmp_path / "net.py").write_text("raise SystemExit('executed')")
+    (tmp_path / "names.txt").write_text("one\ntwo\n")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "mine").write_text("x")
+    images = np.full((2, 8, 8, 3), np.nan, dtype=np.float32)
+    np.savez(tmp_path / "nans.npz", images=images)
+    places = {
+        "TEACHER": tiny_models["teacher"], "ALPHA": tiny_models["alpha"],
+        "EVIL": tmp_path / "evil.pt", "CODE": tmp_path / "net.py",
+        "NAMES": tmp_path / "names.txt", "EMPTY": tmp_path / "empty",
+        "NANS": tmp_path / "nans.npz", "TAKEN": tmp_path / "taken",
+    }  # fmt: skip
+    given = {**COMPARE, "--out": str(tmp_path / "study"), **change}
+    arguments: list[str] = []
+    for option, value in given.items():
+        for word, place in places.items():
+            value = value.replace(word, str(place))
+        arguments += [option, value]
+    line = refused(capsys, "compare", *arguments, "--quiet")
+    for word in words:
+        assert word in line.lower() or word in line
+    assert not (tmp_path / "study").exists()
+    assert not (tmp_path / "executed").exists()
+
+
+class EvilPickle:
+    """A weights file that would run code if it were unpickled."""
+
+    def __reduce__(self) -> tuple:
+        return (os.mkdir, ("executed",))
+
+
+def test_a_study_that_is_being_written_is_busy(
+    tiny_models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom analysis.store import writing\n"
+        f"with writing(Path({str(tmp_path / 'study')!r})):\n"
+        "    print('held', flush=True)\n    sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], cwd=ROOT, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as holder:  # fmt: skip
+        assert holder.stdout.readline() == "held\n"
+        line = refused(
+            capsys, "compare", "--teacher", tiny_models["teacher"],
+            "--student", tiny_models["alpha"], "--out", tmp_path / "study", *FEW,
+        )  # fmt: skip
+        holder.stdin.close()
+    assert f"process {holder.pid}" in line
+    with writing(tmp_path / "study"):
+        pass
+
+
+def test_a_port_in_use_is_one_line(tiny_study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        line = refused(capsys, "open", tiny_study, "--port", port, "--no-browser")
+    assert str(port) in line
+
+
+def test_a_defect_of_ours_is_no_traceback_either(
+    tiny_study: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr("dashboard.terminal.print_study", broken)
+    monkeypatch.delenv("DISTILLSCOPE_TRACEBACK", raising=False)
+    status, _, err = call(capsys, "show", tiny_study)
+    assert status == 1
+    assert err.startswith("error: internal error, ZeroDivisionError: oops")
+    assert err.count("\n") == 1
