@@ -230,8 +230,5 @@ def _intervals(
     if gaps is not None:
         value = float(np.abs(gaps.sum(axis=0)).sum() / n)
         resampled_ece = np.abs(means[:, len(columns) :]).sum(axis=1)
-        single = n == 1
-        intervals["ece"] = (
-            Interval(value, value, value) if single else percentile_interval(value, resampled_ece)
-        )
+        intervals["ece"] = percentile_interval(value, resampled_ece)
     return intervals

@@ -240,6 +240,13 @@ def test_an_empty_class_is_not_measured() -> None:
     assert worst_class(records[1:]) is None
 
 
+def test_the_worst_class_of_equal_agreement_has_the_higher_divergence() -> None:
+    teacher = np.array([[3.0, 0.0, 0.0], [0.0, 3.0, 0.0], [0.0, 0.0, 3.0]])
+    student = np.array([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 3.0]])
+    assert worst_class(per_class(teacher, student)).index == 1
+    assert worst_class(per_class(teacher, teacher)).index == 0
+
+
 def test_drift_matrix_is_a_confusion_matrix(case: tuple[np.ndarray, ...]) -> None:
     teacher, student, _ = case
     expected = confusion_matrix(teacher.argmax(1), student.argmax(1), labels=range(7))
@@ -300,9 +307,12 @@ def test_a_student_that_says_one_class_raises_no_alarm() -> None:
 
 
 def test_classes_that_are_never_answered_keep_their_names() -> None:
+    # The student never answers classes 1 to 3.
     counts = np.zeros((5, 5), np.int64)
-    counts[0, 1] = counts[1, 0] = 7
-    assert best_permutation(counts).tolist() == [1, 0, 2, 3, 4]
+    counts[4, 0] = counts[0, 4] = 7
+    assert best_permutation(counts).tolist() == [4, 1, 2, 3, 0]
+    counts[0, 4] = 0
+    assert best_permutation(counts).tolist() == [4, 1, 2, 3, 0]
 
 
 def test_best_permutation_matches_exhaustive_search() -> None:
@@ -348,6 +358,14 @@ def test_logits_that_are_not_finite_are_refused(value: float) -> None:
         compare_outputs(GOOD, bad)
     with pytest.raises(ModelError, match=f"the teacher answers {value} on sample 2"):
         drift_matrix(bad, GOOD)
+
+
+def test_the_row_is_named_in_any_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers_module, "_CHUNK_CELLS", 3)
+    bad = GOOD.copy()
+    bad[2:, 0] = np.nan
+    with pytest.raises(ModelError, match="the student answers nan on sample 2"):
+        compare_outputs(GOOD, bad)
 
 
 def test_class_names_must_fit() -> None:

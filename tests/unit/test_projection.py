@@ -202,6 +202,12 @@ def test_far_is_farther_than_clean_images_ever_are() -> None:
     assert known[1].tolist() == far.tolist()
 
 
+def test_as_far_as_the_loneliest_clean_image_is_not_far() -> None:
+    axes = np.eye(4)
+    _, far = place(axes[:3], np.zeros((3, 2)), np.stack([axes[3], -axes.sum(axis=0)]))
+    assert far.tolist() == [False, True]
+
+
 def test_rows_must_match() -> None:
     features, _ = _clusters(40)
     neighbors = nearest_neighbors(features)
