@@ -44,7 +44,8 @@ class View:
         """The rows that the cross-filter leaves when its ``part`` (a field) is taken off."""
         if getattr(self.selection, part) is None:
             return self.pair
-        selection = dataclasses.replace(self.selection, **{part: None})
+        off: dict[str, Any] = {part: None}
+        selection = dataclasses.replace(self.selection, **off)
         mask, _ = _mask(
             self.study.digest, selection.filter_key,
             (selection, self.study, self.all, self.projection),

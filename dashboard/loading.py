@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -73,8 +74,11 @@ class Pair:
 
     def rows(self, rows: np.ndarray) -> Pair:
         """The same for some rows (indices or a mask)."""
-        values = {spec.name: getattr(self, spec.name) for spec in fields(self)}
-        return Pair(**{n: None if v is None else v[rows] for n, v in values.items()})
+        values: dict[str, Any] = {}
+        for spec in fields(self):
+            whole = getattr(self, spec.name)
+            values[spec.name] = None if whole is None else whole[rows]
+        return Pair(**values)
 
 
 def served_path() -> Path:

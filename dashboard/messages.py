@@ -79,7 +79,8 @@ def warning(title: str, below: str) -> None:
 
 def ramp(colors: Sequence[str]) -> str:
     """A small color bar as HTML; the caller puts numbers at both ends."""
-    return f'<span class="ds-ramp" style="background:linear-gradient(90deg,{",".join(colors)})"></span>'
+    stops = ",".join(colors)
+    return f'<span class="ds-ramp" style="background:linear-gradient(90deg,{stops})"></span>'
 
 
 def cell(name: object) -> str:

@@ -61,22 +61,22 @@ class Lasso:
         return inside
 
     def to_text(self) -> str:
-        """Write as ``side:x,y,x,y``."""
-        return f"{self.side}:" + ",".join(f"{x:g},{y:g}" for x, y in self.points)
+        """Write as ``side_x_y_x_y``; URLs leave these characters as they are."""
+        return "_".join([self.side, *(f"{x:g}_{y:g}" for x, y in self.points)])
 
     @classmethod
     def from_text(cls, text: str) -> Self:
         """Read what :meth:`to_text` wrote; :class:`InputError` for anything else."""
-        side, _, rest = text.partition(":")
+        side, _, rest = text.partition("_")
         try:
-            numbers = [float(part) for part in rest.split(",")]
+            numbers = [float(part) for part in rest.split("_")]
         except ValueError:
             numbers = []
         usable = len(numbers) >= 6 and len(numbers) % 2 == 0 and len(numbers) <= 2 * MAX_VERTICES
         if side not in ("teacher", "student") or not usable or not np.isfinite(numbers).all():
             raise InputError(
                 f"lasso {_shown(text)}",
-                expected=f"teacher: or student: and 3 to {MAX_VERTICES} points",
+                expected=f"teacher or student and 3 to {MAX_VERTICES} points",
             )
         pairs = zip(numbers[::2], numbers[1::2], strict=True)
         return cls("teacher" if side == "teacher" else "student", tuple(pairs))
@@ -89,15 +89,15 @@ class SavedSet:
     digest: str
 
     def to_text(self) -> str:
-        """Write as ``set:digest``."""
-        return f"set:{self.digest}"
+        """Write as ``set_digest``."""
+        return f"set_{self.digest}"
 
     @classmethod
     def from_text(cls, text: str) -> Self:
         """Read what :meth:`to_text` wrote; :class:`InputError` for anything else."""
-        digest = text.removeprefix("set:")
-        if not text.startswith("set:") or not _DIGEST.fullmatch(digest):
-            raise InputError(f"saved selection {_shown(text)}", expected="set: and a digest")
+        digest = text.removeprefix("set_")
+        if not text.startswith("set_") or not _DIGEST.fullmatch(digest):
+            raise InputError(f"saved selection {_shown(text)}", expected="set_ and a digest")
         return cls(digest)
 
 
@@ -105,7 +105,7 @@ Region = Lasso | SavedSet
 
 
 def _region(text: str) -> Region:
-    return SavedSet.from_text(text) if text.startswith("set:") else Lasso.from_text(text)
+    return SavedSet.from_text(text) if text.startswith("set_") else Lasso.from_text(text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,10 +250,12 @@ def sample_token(sample_id: str) -> str:
 
 def find_sample(token: str, sample_ids: np.ndarray) -> int | None:
     """Row of the sample that ``token`` (see :func:`sample_token`) names, or None."""
-    rows = np.flatnonzero(sample_ids == token)
-    if len(rows) == 0 and token.startswith("~"):
-        rows = np.flatnonzero([sample_token(str(name)) == token for name in sample_ids])
-    return int(rows[0]) if len(rows) else None
+    names = [str(name) for name in sample_ids]
+    if token in names:
+        return names.index(token)
+    if token.startswith("~"):
+        return next((row for row, name in enumerate(names) if sample_token(name) == token), None)
+    return None
 
 
 def save_set(workspace: Path, sample_ids: Sequence[str]) -> SavedSet:

@@ -231,4 +231,8 @@ def _silence_banner() -> None:
     # Streamlit prints its own banner with addresses; the command line prints ours.
     from streamlit.web import bootstrap
 
-    bootstrap._print_url = lambda *, is_running_hello: None
+    bootstrap._print_url = _no_banner
+
+
+def _no_banner(is_running_hello: bool) -> None:
+    """Print nothing."""

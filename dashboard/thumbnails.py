@@ -1,6 +1,7 @@
 """The route that hands out thumbnails: ``/distillscope/thumb/<condition>?id=<sample id>``.
 
-``?at=<row>`` names the sample by its row instead. A sample id is looked up among the study's ids and never becomes part of a path.
+``?at=<row>`` names the sample by its row instead. A sample id is looked up among the study's ids
+and never becomes part of a path.
 """
 
 from __future__ import annotations

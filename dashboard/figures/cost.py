@@ -21,11 +21,11 @@ def cost_table(teacher: Student, student: Student) -> str | None:
     if teacher.cost is None and student.cost is None:
         return None
     body = "".join(_row(row, teacher.cost, student.cost) for row in _ROWS)
+    names = [escaped(model.architecture, 28) for model in (teacher, student)]
     head = (
         "<tr><th></th>"
-        f'<th class="ds-number"><span class="ds-circle"></span>{escaped(teacher.architecture, 28)}</th>'
-        f'<th class="ds-number"><span class="ds-square"></span>{escaped(student.architecture, 28)}</th>'
-        "<th></th></tr>"
+        f'<th class="ds-number"><span class="ds-circle"></span>{names[0]}</th>'
+        f'<th class="ds-number"><span class="ds-square"></span>{names[1]}</th><th></th></tr>'
     )
     return f'<table class="ds-table"><thead>{head}</thead>{body}</table>'
 
@@ -41,7 +41,8 @@ def _row(
     return (
         f'<tr><td>{title}</td><td class="ds-number">{_value(first, write)}</td>'
         f'<td class="ds-number">{_value(second, write)}</td>'
-        f'<td class="ds-number"><span class="ds-strong">{ratio(first, second, better)}</span></td></tr>'
+        f'<td class="ds-number"><span class="ds-strong">{ratio(first, second, better)}</span>'
+        "</td></tr>"
     )
 
 

@@ -37,7 +37,7 @@ def drift_figure(
 
     Cells show % of the row; the diagonal (same answer) is grey and carries no color of its own.
     The second trace holds one clickable point per cell with images, whose ``customdata`` is
-    ``(teacher, student, count)``. ``chosen`` is outlined.
+    ``"teacher.student"`` as class indices. ``chosen`` is outlined.
     """
     kept = shown_classes(counts)
     totals = counts.sum(axis=1, keepdims=True)
@@ -104,7 +104,7 @@ def _cells(
     return go.Scatter(
         x=columns, y=rows, mode="markers+text", text=texts,
         textfont={"size": 10, "color": tones}, hovertext=hovers, hoverinfo="text",
-        customdata=np.column_stack([teacher, student, counts[teacher, student]]),
+        customdata=[f"{one}.{other}" for one, other in zip(teacher, student, strict=True)],
         marker={"symbol": "square", "size": 22, "color": "rgba(0,0,0,0)"},
         selected={"marker": {"opacity": 0}}, unselected={"marker": {"opacity": 0}},
     )  # fmt: skip

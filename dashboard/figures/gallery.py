@@ -29,12 +29,13 @@ def gallery_html(
     cells = []
     for row in rows.tolist():
         sample = str(pair.sample_ids[row])
+        title = escaped(sample, 120)
         teacher = escaped(class_names[pair.teacher_answer[row]], 24)
         student = escaped(class_names[pair.student_answer[row]], 24)
         cells.append(
-            f'<a class="ds-link" href="{link(sample)}" target="_self" title="{escaped(sample, 120)}">'
+            f'<a class="ds-link" href="{link(sample)}" target="_self" title="{title}">'
             f'<img src="{escaped(picture(sample), 8000)}" loading="lazy" '
-            f'alt="{escaped(sample, 120)}: teacher {teacher}, student {student}">'
+            f'alt="{title}: teacher {teacher}, student {student}">'
             f'<div class="ds-teacher"><span class="ds-circle"></span>{teacher}</div>'
             f'<div class="ds-student"><span class="ds-square"></span>{student}</div></a>'
         )

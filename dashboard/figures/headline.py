@@ -11,7 +11,7 @@ from analysis.divergence.bootstrap import bootstrap_means, bootstrap_sums, perce
 from analysis.divergence.calibration import calibration_gaps
 from analysis.records import Interval
 from dashboard.figures.intervals import far_outside, interval_glyph
-from dashboard.figures.numbers import Unit, escaped, interval_text, number, thousands
+from dashboard.figures.numbers import MINUS, Unit, escaped, interval_text, number, thousands
 from dashboard.loading import Pair
 from dashboard.theme import Palette
 
@@ -150,15 +150,12 @@ def _fitted(column: Column, rows: Sequence[HeadlineRow]) -> Column:
         low, high = low * 2, high * 2
     if high == column.scale[1] or (low, high) == column.scale:
         return column
-    if column.unit != "nats":
-        low, high = max(low, -1.0), min(high, 1.0)
-        text = (
-            f"{100 * low:.0f}–{100 * high:.0f}"
-            if low == 0
-            else f"−{-100 * low:.0f}…+{100 * high:.0f}"
-        )
-    else:
+    if column.unit == "nats":
         text = f"0–{high:g}"
+    else:
+        low, high = max(low, -1.0), min(high, 1.0)
+        start = "0–" if low == 0 else f"{MINUS}{-100 * low:.0f}…+"
+        text = f"{start}{100 * high:.0f}"
     return Column(
         column.measure, column.title, column.below, column.unit, (low, high), text,
         column.needs_labels,

@@ -70,7 +70,9 @@ def point_colors(pair: Pair, by: str, class_names: Sequence[str]) -> PointColors
     names = tuple(visible(name, 24) for name in class_names)
     labels = pair.labels
     if by == "label" and labels is not None:
-        return PointColors.categories(labels, names, slots=class_slots(pair, len(names)), title="label")
+        return PointColors.categories(
+            labels, names, slots=class_slots(pair, len(names)), title="label"
+        )
     return PointColors.categories(
         pair.student_answer, names, slots=class_slots(pair, len(names)), title="student’s answer"
     )

@@ -28,11 +28,7 @@ def headline_sentence(
     if agreement.value == 0:
         return f"The student gives the teacher’s answer on none of {where}"
     bounds = interval_text(agreement, "share")
-    faint = (
-        f' <span class="ds-ci" style="font-size:15px;font-weight:400">{bounds}</span>'
-        if bounds
-        else ""
-    )
+    faint = f' <span class="ds-ci">{bounds}</span>' if bounds else ""
     start = f"The student agrees on {percent(agreement.value)}{THIN}%{faint} of {where}"
     worst = next((row for row in rows if row.n >= FEWEST_IN_CLASS), None)
     if worst is None or len(rows) < 2 or worst.agreement.value >= agreement.value:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+
 import numpy as np
 import streamlit as st
 
@@ -30,7 +31,9 @@ def show(view: View) -> None:
         nothing_left(view)
         return
     if view.projection is None:
-        messages.empty("No maps for this condition", "This study holds layouts of the clean images only.")
+        messages.empty(
+            "No maps for this condition", "This study holds layouts of the clean images only."
+        )
         return
     left, right = st.columns([3, 1], gap="medium")
     with left:
@@ -147,14 +150,12 @@ def _table(view: View, selected: Pair, *, chosen: bool) -> None:
     title = "Table of the selection" if chosen else "Table of all images shown"
     with st.container(horizontal=True, vertical_alignment="center", key="table_head"):
         order = gallery_order(selected)[:_TABLE_ROWS]
-        more = (
-            f"The {thousands(_TABLE_ROWS)} that part most of {thousands(len(selected))}"
-            if len(selected) > _TABLE_ROWS
-            else count_of(len(selected), "image")
-        )
+        count = count_of(len(selected), "image")
+        if len(selected) > _TABLE_ROWS:
+            count = f"The {thousands(_TABLE_ROWS)} that part most of {count}"
         st.html(
-            f'<span class="ds-title">{title}</span> &nbsp;<span class="ds-sub">{more}, the ones '
-            "that part most first. A row opens the image.</span>",
+            f'<span class="ds-title">{title}</span> &nbsp;<span class="ds-sub">{count}, by how far '
+            "the two part. A click opens the image.</span>",
             width="stretch",
         )
         st.button(
@@ -176,12 +177,12 @@ def _table(view: View, selected: Pair, *, chosen: bool) -> None:
         "student_p": st.column_config.NumberColumn("p", format="%.2f", width=60),
         "kl": st.column_config.NumberColumn("KL", format="%.2f", width=70),
         "shared_neighbors": st.column_config.NumberColumn(
-            "shared neighbors", format="percent", width=120
+            "shared neighbors", format="%.2f", width=120
         ),
     }
     st.dataframe(
         sample_columns(shown, view.class_names), column_config=config, hide_index=True,
-        row_height=27, height=232, key=key, selection_mode="single-row",
+        row_height=27, height=37 + 27 * min(len(shown), 9), key=key, selection_mode="single-cell",
         on_select=lambda: _row_chosen(key, shown),
     )  # fmt: skip
 
@@ -191,9 +192,9 @@ def _filter_all_pages() -> None:
 
 
 def _row_chosen(key: str, shown: Pair) -> None:
-    rows = st.session_state[key].selection.rows
-    if rows:
-        open_page("inspect", sample=str(shown.sample_ids[rows[0]]))
+    cells = st.session_state[key].selection.cells
+    if cells:
+        open_page("inspect", sample=str(shown.sample_ids[cells[0][0]]))
 
 
 def exports(view: View) -> list[Export]:

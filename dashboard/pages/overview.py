@@ -13,7 +13,7 @@ from analysis.divergence.classes import count_answers
 from analysis.records import Interval
 from dashboard import messages
 from dashboard.components.links import link
-from dashboard.context import Export, View, choose, clear_filter, filter_parts
+from dashboard.context import Export, View, choose, clear_filter, filter_parts, held
 from dashboard.figures import calibration, classes, cost, drift, headline, sentences
 from dashboard.figures.chart import CONFIG
 from dashboard.figures.numbers import count_of
@@ -138,8 +138,9 @@ def _cell_chosen(key: str) -> None:
     points = st.session_state[key].selection.points
     if not points:
         return
-    teacher, student, _ = points[0]["customdata"]
-    choose(cell=(int(teacher), int(student)))
+    teacher, student = map(int, points[0]["customdata"].split("."))
+    cell = (teacher, student)
+    choose(cell=None if cell == held().cell else cell)
 
 
 def _classes(view: View) -> None:
