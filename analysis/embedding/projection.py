@@ -1,9 +1,9 @@
 """Two-dimensional layouts of features: teacher and student in one frame.
 
 The layout is UMAP (McInnes, Healy, Melville, 2018, arXiv 1802.03426) on exact neighbors. Fits are
-seeded, optimize on one thread and are bit-identical on one machine. The student's fit starts from the
-teacher's layout and is moved back onto it as a rigid body, which changes no neighborhood, so that
-the two maps can be read side by side; displacement between them is still not a measurement.
+seeded, optimize on one thread and are bit-identical on one machine. The student's fit starts from
+the teacher's layout and is moved back onto it as a rigid body, which changes no neighborhood, so
+that the two maps can be read side by side; displacement between them is still not a measurement.
 """
 
 from __future__ import annotations
