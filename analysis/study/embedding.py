@@ -21,6 +21,7 @@ from analysis.study.stages import Products, Workbench
 NEIGHBORS_VERSION = 1
 LAYOUT_VERSION = 1
 OVERLAP_VERSION = 1
+FEWEST_ON_A_MAP = 3
 
 
 def find_neighbors(bench: Workbench, model: str, features: Path) -> Products:
@@ -96,6 +97,8 @@ def lay_out(
     if f"neighbors/{model}/{CLEAN}/indices" not in arrays:
         return Products()
     features = np.load(arrays[f"features/{model}/{CLEAN}/{PENULTIMATE}"], mmap_mode="r")
+    if len(features) < FEWEST_ON_A_MAP:
+        return Products()
     neighbors = Neighbors(
         indices=np.load(arrays[f"neighbors/{model}/{CLEAN}/indices"], mmap_mode="r"),
         distances=np.load(arrays[f"neighbors/{model}/{CLEAN}/distances"], mmap_mode="r"),
