@@ -1,0 +1,1 @@
+"""The attack of arXiv 2504.21323: triggers, perturbations through them, a poisoned image set."""

@@ -1,0 +1,235 @@
+"""Stage: poison an image set for distillation, and write it as an ordinary image set.
+
+``OUT/`` holds the images alone. What would give the poison away lies beside it:
+``OUT.truth.parquet`` (which images are poisoned, and what stood there before) and
+``OUT.report.json`` (how it was made, and how well it went).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from analysis.attack.poisoning import HALVES, PoisonedSet, poison
+from analysis.attack.report import PoisonReport
+from analysis.attack.settings import AttackConfig
+from analysis.data.imageset import ImageSet
+from analysis.data.sources import load_images
+from analysis.data.writing import write_images, written_ids
+from analysis.errors import ConfigError, ImageSetError, InputError, nearest
+from analysis.models.handle import ModelHandle
+from analysis.models.loading import ModelSpec, load_model
+from analysis.store import Progress, StageCache, workspace_cache
+from analysis.store.files import atomic_path, write_array, write_json
+from analysis.study.classes import plan_classes
+from analysis.study.stages import silent
+
+ATTACK_VERSION = 1
+SET_NAME = "distillation"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class AttackedImages:
+    """What an attack left on disk: the image set's folder, and beside it truth and report."""
+
+    folder: Path
+    truth: Path
+    report_file: Path
+    poisoned: PoisonedSet
+
+    @property
+    def report(self) -> PoisonReport:
+        """How the poisoning went."""
+        return self.poisoned.report
+
+
+def attack_images(
+    *,
+    teacher: ModelHandle | ModelSpec | str,
+    images: ImageSet | str | Path,
+    out: str | Path,
+    config: AttackConfig | None = None,
+    half: str = "both",
+    cache: StageCache | None = None,
+    trusted_code: Collection[str | Path] = (),
+    device: str = "cpu",
+    progress: Progress = silent,
+) -> AttackedImages:
+    """Poison ``images`` against ``teacher`` and write them into the folder ``out``.
+
+    ``half`` makes a control of the very same images: ``trigger`` or ``perturbation`` alone, or
+    ``none`` (the clean set, through the same writer). Crafting runs in ``cache`` (default: that
+    of the folder around ``out``): a run that was killed goes on, controls cost no crafting, and
+    what ``out`` already holds is not written again. Raises
+    :class:`~analysis.errors.InputError` before anything is written.
+    """
+    config, folder = config or AttackConfig(), Path(out)
+    if half not in HALVES:
+        raise ConfigError(f"half {half!r}", remedy=nearest(half, HALVES))
+    handle = (
+        teacher.to(device)
+        if isinstance(teacher, ModelHandle)
+        else load_model(teacher, trusted_code=trusted_code, device=device)
+    )
+    clean, target = _prepared(images, handle, config, progress)
+    made = _poisoned(handle, clean, target, config, _cache(cache, folder), progress)
+    result = AttackedImages(
+        folder=folder,
+        truth=folder.with_name(f"{folder.name}.truth.parquet"),
+        report_file=folder.with_name(f"{folder.name}.report.json"),
+        poisoned=made.with_half(half),
+    )
+    _write(result, handle, config, progress)
+    return result
+
+
+def find_target(target: str | int, class_names: Collection[str]) -> int:
+    """The number of the class that ``target`` names, or whose number it is.
+
+    A name wins over a number: the class "80" is that class, whatever its place. Raises
+    :class:`~analysis.errors.InputError` naming the nearest class.
+    """
+    names, text = list(class_names), str(target).strip()
+    if isinstance(target, str) and text in names:
+        return names.index(text)
+    if text.isdecimal() and int(text) < len(names):
+        return int(text)
+    raise InputError(
+        f"target class {text!r}",
+        expected=f"a class name, or a number from 0 to {len(names) - 1}",
+        remedy=nearest(text, names),
+    )
+
+
+def _prepared(
+    images: ImageSet | str | Path, teacher: ModelHandle, config: AttackConfig, progress: Progress
+) -> tuple[ImageSet, int]:
+    """Load the images, bring their classes into the teacher's order, find the target."""
+    if not isinstance(images, ImageSet):
+        size = teacher.input_size[0] if teacher.input_size else None
+        images = load_images(
+            images, name=SET_NAME, size=size, channels=teacher.in_channels, progress=progress
+        )
+    teacher.check_images(images.image_shape)
+    plan = plan_classes(images, teacher, {})
+    known = teacher.class_names or images.class_names
+    own = images.class_names
+    if teacher.class_names and own and images.labels is not None and not set(own) <= {*plan.names}:
+        stranger = next(name for name in own if name not in plan.names)
+        raise ImageSetError(
+            f"the images have a class {stranger!r} that the teacher does not know",
+            expected="images of the teacher's classes",
+            remedy=nearest(stranger, plan.names),
+        )
+    target = find_target(config.target, plan.names)
+    names = plan.names if known else None
+    return dataclasses.replace(images, labels=plan.labels, class_names=names), target
+
+
+def _cache(cache: StageCache | None, folder: Path) -> StageCache:
+    return cache or workspace_cache(folder.resolve().parent)
+
+
+def _poisoned(
+    teacher: ModelHandle,
+    images: ImageSet,
+    target: int,
+    config: AttackConfig,
+    cache: StageCache,
+    progress: Progress,
+) -> PoisonedSet:
+    """Craft, or take what an earlier run crafted."""
+    trigger = config.make_trigger()
+
+    def work(folder: Path) -> Mapping[str, Any]:
+        made = poison(
+            teacher,
+            images,
+            trigger=trigger,
+            target=target,
+            perturbation=config.make_perturbation(),
+            augmentation=config.augmentation(),
+            config=config.poison_config(),
+            batch_size=config.batch_size,
+            workdir=folder,
+            progress=progress,
+        )
+        for name, array in {**made.halves, "rows": made.rows}.items():
+            write_array(folder / f"{name}.npy", array)
+        for block in folder.glob("block-*.npy"):
+            block.unlink()
+        return made.report.to_json()
+
+    output = cache.run(
+        "attack",
+        work,
+        version=ATTACK_VERSION,
+        inputs={"teacher": teacher.digest, "images": images.digest},
+        config={**config.result_key(), "trigger": trigger.key(), "target": target},
+    )
+    arrays = {name: np.load(output.file(f"{name}.npy")) for name in ("rows", *HALVES)}
+    return PoisonedSet(
+        images=images,
+        rows=arrays.pop("rows"),
+        trigger=trigger,
+        target_class=target,
+        report=PoisonReport.from_json(output.record),
+        halves=arrays,
+        half="none",
+    )
+
+
+def _write(
+    result: AttackedImages, teacher: ModelHandle, config: AttackConfig, progress: Progress
+) -> None:
+    """Write truth, report and, last of all, the images; nothing that is there is replaced."""
+    made = result.poisoned
+    described = {
+        "half": made.half,
+        "trigger": made.trigger.shown,
+        "target_class": made.target_class,
+        "target_name": made.images.class_names and made.images.class_names[made.target_class],
+        **config.result_key(),
+        "teacher": {"spec": teacher.spec_text, "digest": teacher.digest},
+        "images": {"source": made.images.source, "n": len(made.images)},
+        "digest": made.images.digest,
+        **made.report.to_json(),
+    }
+    if result.folder.exists() and (not result.folder.is_dir() or any(result.folder.iterdir())):
+        if _former(result.report_file) == made.images.digest:
+            return
+        raise InputError(
+            f"{result.folder} is there already and holds something else",
+            remedy="choose another --out, or delete it",
+        )
+    _write_truth(result.truth, made)
+    write_json(result.report_file, described)
+    write_images(made.images, result.folder, progress=progress)
+
+
+def _former(report: Path) -> str | None:
+    try:
+        found = json.loads(report.read_text())["digest"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return str(found)
+
+
+def _write_truth(path: Path, made: PoisonedSet) -> None:
+    name = made.images.name
+    table = pa.table(
+        {
+            "id": [key.split("/", 1)[1] for key in written_ids(made.images, name).tolist()],
+            "is_poisoned": made.is_poisoned,
+            "original_id": made.original_ids,
+        }
+    )
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary)
