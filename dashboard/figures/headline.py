@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from analysis.divergence.bootstrap import bootstrap_means, bootstrap_sums, percentile_interval
-from analysis.divergence.calibration import calibration_gaps
+from analysis.divergence.calibration import calibration_gaps, ece
 from analysis.records import Interval
 from dashboard.figures.intervals import far_outside, interval_glyph
 from dashboard.figures.numbers import MINUS, Unit, escaped, interval_text, number, thousands
@@ -63,8 +63,19 @@ def measure_rows(pair: Pair) -> dict[str, Interval | None]:
     intervals = bootstrap_means(np.column_stack(list(values.values())))
     measured: dict[str, Interval | None] = dict(zip(values, intervals, strict=True))
     if pair.student_correct is not None:
-        measured["ece"] = _ece_interval(pair.student_confidence, pair.student_correct)
+        confidence = np.clip(pair.student_confidence, 0, 1)
+        measured["ece"] = _ece_interval(confidence, pair.student_correct)
     return {column.measure: measured.get(column.measure) for column in COLUMNS}
+
+
+def teacher_values(pair: Pair) -> dict[str, float]:
+    """The teacher's own accuracy and calibration error on the rows of ``pair``."""
+    if pair.teacher_correct is None or len(pair) == 0:
+        return {}
+    return {
+        "accuracy": float(pair.teacher_correct.mean()),
+        "ece": ece(np.clip(pair.teacher_confidence, 0, 1), pair.teacher_correct),
+    }
 
 
 def _ece_interval(confidence: np.ndarray, correct: np.ndarray) -> Interval:
@@ -76,12 +87,16 @@ def _ece_interval(confidence: np.ndarray, correct: np.ndarray) -> Interval:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadlineRow:
-    """One row: a condition or a selection of rows, its n and measures."""
+    """One row: a condition or a selection of rows, its n and measures.
+
+    ``teacher`` holds the teacher's own value of the measures that one model has alone.
+    """
 
     name: str
     n: int
     measures: Mapping[str, Interval | None]
     references: Mapping[str, Sequence[float]]
+    teacher: Mapping[str, float] = field(default_factory=dict)
 
 
 def headline_table(rows: Sequence[HeadlineRow], colors: Palette, *, labeled: bool) -> str:
@@ -100,26 +115,16 @@ def headline_table(rows: Sequence[HeadlineRow], colors: Palette, *, labeled: boo
 def _row(
     row: HeadlineRow, columns: Sequence[Column], colors: Palette, *, first: bool, labeled: bool
 ) -> str:
-    cells = "".join(
-        _cell(row.measures.get(column.measure), row.references.get(column.measure, ()), column,
-              colors, first=first, labeled=labeled)
-        for column in columns
-    )  # fmt: skip
+    cells = "".join(_cell(row, column, colors, first=first, labeled=labeled) for column in columns)
     return (
         f'<tr><td><span class="ds-strong">{escaped(row.name)}</span><br>'
         f'<span class="ds-label">n = {thousands(row.n)}</span></td>{cells}</tr>'
     )
 
 
-def _cell(
-    interval: Interval | None,
-    references: Sequence[float],
-    column: Column,
-    colors: Palette,
-    *,
-    first: bool,
-    labeled: bool,
-) -> str:
+def _cell(row: HeadlineRow, column: Column, colors: Palette, *, first: bool, labeled: bool) -> str:
+    interval = row.measures.get(column.measure)
+    references = row.references.get(column.measure, ())
     if interval is None:
         reason = "needs labels" if column.needs_labels and not labeled else "not measured"
         return f'<td><span class="ds-faint">{reason}</span></td>'
@@ -127,10 +132,15 @@ def _cell(
     bounds = interval_text(interval, column.unit)
     far = far_outside(interval.value, references, column.scale)
     style = ' style="color:var(--ds-alarm)"' if far else ""
-    glyph = interval_glyph(interval, column.scale, colors, references=references)
+    teacher = row.teacher.get(column.measure)
+    glyph = interval_glyph(interval, column.scale, colors, references=references, teacher=teacher)
+    own = ""
+    if teacher is not None:
+        own = f'<span class="ds-circle"></span>{number(teacher, column.unit)}'
+        own = f'<span class="ds-ci">{own}</span>'
     size = "ds-big" if first else "ds-mid"
     return (
-        f'<td><span class="{size}"{style}>{text}</span><span class="ds-ci">{bounds}</span>'
+        f'<td><span class="{size}"{style}>{text}</span><span class="ds-ci">{bounds}</span>{own}'
         f'<img src="{glyph}" alt="{text} {bounds} on {column.scale_text}"></td>'
     )
 

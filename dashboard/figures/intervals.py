@@ -19,13 +19,14 @@ def interval_glyph(
     references: Sequence[float] = (),
     width: int = 180,
     height: int = 16,
-    marker: str | None = None,
+    teacher: float | None = None,
 ) -> str:
     """Draw ``interval`` on ``scale`` as an SVG data URI.
 
     Grey band and ticks are the reference students (the null; 20 or more: the band spans 5 to
     95 % and there are no ticks), the line is the 95 % interval, the square the value. Without
-    references there is no band. The square is magenta only when it is far outside the null.
+    references there is no band. The square is magenta only when it is far outside the null. A
+    circle marks the teacher's own value, where there is one.
     """
     low, high = scale
     middle = height / 2
@@ -34,12 +35,15 @@ def interval_glyph(
         share = (value - low) / (high - low) if high > low else 0.5
         return 4 + (width - 8) * min(max(share, 0.0), 1.0)
 
-    color = marker or (
-        colors.alarm if far_outside(interval.value, references, scale) else colors.student
-    )
+    far = far_outside(interval.value, references, scale)
+    color = colors.alarm if far else colors.student
     parts = [_line(4, width - 4, middle, colors.hairline, 1.5)]
     if references:
         parts += _null(sorted(references), at, middle, colors)
+    if teacher is not None:
+        parts.append(
+            f'<circle cx="{at(teacher):.1f}" cy="{middle}" r="3.5" fill="{colors.teacher}"/>'
+        )
     if interval.low is not None and interval.high is not None:
         parts.append(_line(at(interval.low), at(interval.high), middle, color, 2))
     x = at(interval.value)

@@ -26,6 +26,8 @@ from dashboard.selection import find_sample
 from dashboard.thumbnails import thumbnail_url
 
 SHOWN_NEIGHBORS = 6
+# Below this share of the common scale a map looks empty, so the page says so in words.
+_FAINT = 0.05
 
 
 def show(view: View) -> None:
@@ -72,10 +74,12 @@ def _image(view: View, row: int, order: np.ndarray) -> None:
     place = int(found[0]) if len(found) else None
     labels = view.all.labels
     label = "" if labels is None else f"label {escaped(view.class_names[labels[row]], 30)}"
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+    with st.container(
+        horizontal=True, vertical_alignment="center", gap="xsmall", wrap=False, key="image_head"
+    ):
         short = escaped(sample.removeprefix("inspection/"), 28)
         st.html(
-            f'<div class="ds-title" title="{escaped(sample, 300)}">Image {short}</div>'
+            f'<div class="ds-title ds-cut" title="{escaped(sample, 300)}">Image {short}</div>'
             f'<div class="ds-sub">{label}</div>',
             width="stretch",
         )
@@ -176,6 +180,9 @@ def _one_map(view: View, row: int, part: str, maps: AttributionMaps, at: int, li
     )  # fmt: skip
     mark, title = _MARKS[part]
     picture = attributions.map_picture(maps.values[at], limit, view.colors, signed=maps.signed)
+    strongest = float(np.abs(maps.values[at]).max())
+    if strongest < _FAINT * limit:
+        what += f". Almost nothing moves it: at most {strongest:.1g} a pixel"
     error = float(maps.completeness_error[at])
     promise = f"{100 * error:.1f}{THIN}%" if np.isfinite(error) else "none promised"
     st.html(

@@ -39,9 +39,9 @@ def show(view: View) -> None:
     left, middle, right = st.columns([10, 9.6, 7.2], gap="large")
     with left:
         _drift(view)
+        _cost(view)
     with middle:
         _classes(view)
-        _cost(view)
     with right:
         _confidence(view)
 
@@ -92,13 +92,18 @@ def _headline(view: View, measures: Mapping[str, Interval | None]) -> None:
         n=len(view.pair),
         measures=measures,
         references={} if filtered else nulls,
+        teacher=headline.teacher_values(view.pair),
     )
     rows = [row]
     if filtered:
         whole = study.measures(student, condition.slug)
         rows.append(
             headline.HeadlineRow(
-                name="all images", n=len(view.all), measures=whole, references=nulls
+                name="all images",
+                n=len(view.all),
+                measures=whole,
+                references=nulls,
+                teacher=headline.teacher_values(view.all),
             )
         )
     table = headline.headline_table(rows, view.colors, labeled=view.all.labels is not None)
@@ -109,7 +114,7 @@ def _headline(view: View, measures: Mapping[str, Interval | None]) -> None:
     )
     st.html(
         f'{table}<div class="ds-sub" style="margin-top:6px">{messages.SQUARE} this student, 95 % '
-        f"bootstrap interval &nbsp;·&nbsp; {null}</div>"
+        f"bootstrap interval &nbsp;·&nbsp; {messages.CIRCLE} the teacher &nbsp;·&nbsp; {null}</div>"
     )
 
 

@@ -210,6 +210,21 @@ def test_what_needs_labels_says_so() -> None:
     assert "needs labels" not in headline.headline_table([row], LIGHT, labeled=True)
 
 
+def test_the_teachers_own_values_stand_beside() -> None:
+    pair = make_pair()
+    assert pair.labels is not None
+    values = headline.teacher_values(pair)
+    assert values["accuracy"] == pytest.approx(np.mean(pair.teacher_answer == pair.labels))
+    assert 0 <= values["ece"] <= 1
+    assert headline.teacher_values(make_pair(labeled=False)) == {}
+    row = headline.HeadlineRow(
+        name="clean", n=60, measures=headline.measure_rows(pair), references={}, teacher=values
+    )
+    table = headline.headline_table([row], LIGHT, labeled=True)
+    assert table.count("ds-circle") == 2
+    assert f">{100 * values['accuracy']:.1f}<" in table
+
+
 def test_no_rows_measure_nothing() -> None:
     empty = make_pair().rows(np.zeros(60, dtype=bool))
     assert set(headline.measure_rows(empty).values()) == {None}
