@@ -273,11 +273,14 @@ def test_without_labels_everything_else_is_measured(
     assert made.attributions("alpha")
 
 
-def test_one_image_is_enough(teacher: str, tiny_models: dict[str, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_image_is_enough(
+    count: int, teacher: str, tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
     made = compare(
         teacher=teacher,
         students=models(tiny_models, "alpha"),
-        images="signs:test,n=1,seed=3",
+        images=f"signs:test,n={count},seed=3",
         out=tmp_path / "study",
         config=CompareConfig(probe=4, steps=4, draws=100),
     )
