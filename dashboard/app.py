@@ -9,7 +9,7 @@ from types import ModuleType
 import streamlit as st
 
 from analysis.errors import DistillscopeError
-from dashboard import context, messages
+from dashboard import bar, context, messages
 from dashboard.pages import inspect, map, overview
 from dashboard.theme import palette
 
@@ -21,7 +21,9 @@ def render(page: ModuleType) -> None:
     """Draw the context bar and ``page``; what goes wrong is a message in place."""
     try:
         view = context.open_view()
-        context.context_bar(view, page.exports(view))
+        bar.context_bar(view, page.exports(view))
+        for note in view.notes:
+            messages.note(note)
         page.show(view)
     except DistillscopeError as error:
         messages.refused(error.what, error.expected, error.remedy)

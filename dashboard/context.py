@@ -15,9 +15,8 @@ from analysis.records import CLEAN, Projection
 from analysis.store.study import Study
 from dashboard import loading, messages
 from dashboard.components.links import follow_links, parse_link
-from dashboard.figures.numbers import count_of, markdown, thousands, visible
 from dashboard.loading import Pair
-from dashboard.selection import Lasso, Region, SavedSet, Selection, save_set
+from dashboard.selection import Lasso, Region, Selection, save_set
 from dashboard.theme import Palette, palette
 
 _HELD, _WRITTEN, _FOLLOWED, _NEXT = "selection", "selection_written", "followed", "next_page"
@@ -25,7 +24,10 @@ _HELD, _WRITTEN, _FOLLOWED, _NEXT = "selection", "selection_written", "followed"
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """What a page shows: everything (``all``), what the cross-filter leaves (``pair``)."""
+    """What a page shows: everything (``all``), what the cross-filter leaves (``pair``).
+
+    ``notes`` say what of the address could not be used.
+    """
 
     study: Study
     selection: Selection
@@ -34,6 +36,7 @@ class View:
     pair: Pair
     projection: Projection | None
     colors: Palette
+    notes: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -96,8 +99,6 @@ def open_view() -> View:
     pair = _pair(study.digest, selection.student, selection.condition, study)
     projection = study.projection(selection.student) if selection.condition == CLEAN else None
     mask, more = _mask(study.digest, selection.filter_key, (selection, study, pair, projection))
-    for note in (*notes, *more):
-        messages.note(note)
     return View(
         study=study,
         selection=selection,
@@ -106,6 +107,7 @@ def open_view() -> View:
         pair=pair if mask.all() else pair.rows(mask),
         projection=projection,
         colors=palette(st.context.theme.type),
+        notes=(*notes, *more),
     )
 
 
@@ -179,120 +181,6 @@ def region_of(view: View, sample_ids: Iterable[str], lasso: Lasso | None) -> Reg
     except DistillscopeError as error:
         messages.note(str(error))
         return lasso
-
-
-def context_bar(view: View, exports: list[Export]) -> None:
-    """Draw the bar above every page: student, condition, filter, counts, Save."""
-    with st.container(key="context_bar", horizontal=True, vertical_alignment="center", gap="small"):
-        st.html(
-            f'<span class="ds-label">Study</span> {messages.strong(view.study.name)}',
-            width="content",
-        )
-        _student_picker(view)
-        _condition_picker(view)
-        _filter_chips(view)
-        st.space("stretch")
-        classes = count_of(len(view.class_names), "class", "classes")
-        shown = thousands(len(view.pair))
-        of = f" of {thousands(len(view.all))}" if view.selection.filtered else ""
-        st.html(f'<span class="ds-label">{shown}{of} images · {classes}</span>', width="content")
-        with st.popover("Save"):
-            for export in exports:
-                st.download_button(
-                    export.label, export.make, file_name=export.file_name, mime="text/csv",
-                    on_click="ignore", key=f"save_{export.file_name}", type="tertiary",
-                )  # fmt: skip
-
-
-def _student_picker(view: View) -> None:
-    st.html(f'<span class="ds-label">Student</span> {messages.SQUARE}', width="content")
-    students = list(view.study.students)
-    if len(students) == 1:
-        st.html(messages.strong(students[0]), width="content")
-        return
-    st.session_state["student_picker"] = view.selection.student
-    st.selectbox(
-        "Student", students, key="student_picker", label_visibility="collapsed", width=190,
-        on_change=_student_chosen, args=(view,),
-    )  # fmt: skip
-
-
-def _student_chosen(view: View) -> None:
-    changes: dict[str, Any] = {"student": st.session_state["student_picker"]}
-    for name in ("within", "picked"):
-        region = getattr(view.selection, name)
-        if isinstance(region, Lasso) and region.side == "student":
-            # The other student has another map: keep the images, not the polygon.
-            inside = loading.region_mask(region, view.study, view.all, view.projection)
-            kept = region_of(view, view.all.sample_ids[inside].tolist(), None)
-            changes[name] = kept
-    choose(**changes)
-
-
-def _condition_picker(view: View) -> None:
-    conditions = list(view.study.conditions)
-    st.html('<span class="ds-label">Condition</span>', width="content")
-    if len(conditions) == 1:
-        only = view.study.conditions[conditions[0]]
-        st.html(messages.strong(only.name), width="content")
-        return
-    st.session_state["condition_picker"] = view.selection.condition
-    st.segmented_control(
-        "Condition", conditions, key="condition_picker", label_visibility="collapsed",
-        required=True, format_func=lambda slug: markdown(view.study.conditions[slug].name),
-        on_change=lambda: choose(condition=st.session_state["condition_picker"]),
-    )  # fmt: skip
-
-
-def filter_parts(view: View) -> list[tuple[str, str, dict[str, Any]]]:
-    """The active filters as (key, plain words, what takes it off)."""
-    selection, names = view.selection, view.class_names
-    parts: list[tuple[str, str, dict[str, Any]]] = []
-    if selection.cell:
-        teacher, student = (visible(names[index], 24) for index in selection.cell)
-        words = f"teacher says {teacher}, student says {student}"
-        parts.append(("cell", words, {"cell": None}))
-    if selection.group is not None:
-        kind = "label" if view.all.labels is not None else "teacher says"
-        words = f"{kind} {visible(names[selection.group], 24)}"
-        parts.append(("group", words, {"group": None}))
-    if selection.differ:
-        parts.append(("differ", "answers differ", {"differ": False}))
-    if selection.within:
-        where = (
-            "selected images" if isinstance(selection.within, SavedSet)
-            else f"inside the lasso on the {selection.within.side}’s map"
-        )  # fmt: skip
-        parts.append(("within", where, {"within": None}))
-    return parts
-
-
-def _filter_chips(view: View) -> None:
-    for key, words, off in filter_parts(view):
-        st.button(
-            f"{markdown(words, 80)} ✕", key=f"chip_{key}", help="Take this filter off",
-            on_click=choose, kwargs=off,
-        )  # fmt: skip
-    with st.popover("+ Filter", type="tertiary", key="add_filter"):
-        _filter_form(view)
-
-
-def _filter_form(view: View) -> None:
-    names = view.class_names
-    st.session_state["filter_differ"] = view.selection.differ
-    st.toggle(
-        "Only images that the two answer differently", key="filter_differ",
-        on_change=lambda: choose(differ=st.session_state["filter_differ"]),
-    )  # fmt: skip
-    labeled = view.all.labels is not None
-    st.session_state["filter_group"] = view.selection.group
-    st.selectbox(
-        "Label" if labeled else "Teacher’s answer", range(len(names)), index=None,
-        key="filter_group", placeholder="any class", format_func=lambda i: visible(names[i]),
-        on_change=lambda: choose(group=st.session_state["filter_group"]),
-    )  # fmt: skip
-    if view.selection.filtered:
-        st.button("Clear the filter", on_click=clear_filter, key="clear_filter_form")
 
 
 def navigate(pages: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from dashboard.figures.chart import chart
-from dashboard.figures.numbers import escaped, probability
+from dashboard.figures.numbers import charted, probability
 from dashboard.theme import Palette
 
 TOP = 6
@@ -47,7 +47,7 @@ def answers_figure(
         figure.add_bar(
             x=sign * values[shown], y=at, base=base, orientation="h", marker={"color": color},
             hovertext=[
-                f"{name}: {escaped(class_names[index])} {probability(values[index])} %"
+                f"{name}: {charted(class_names[index])} {probability(values[index])} %"
                 for index in shown
             ],
             hoverinfo="text",
@@ -58,7 +58,7 @@ def answers_figure(
                 showarrow=False, xanchor="left" if sign > 0 else "right", font={"size": 12},
             )  # fmt: skip
     for row, index in enumerate(shown):
-        name = escaped(class_names[index], 18)
+        name = charted(class_names[index], 18)
         figure.add_annotation(
             x=0, y=row, text=f"<b>{name}</b>" if index in answers else name, showarrow=False,
             font={"size": 12},

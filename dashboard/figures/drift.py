@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from dashboard.figures.chart import chart, scale_of
-from dashboard.figures.numbers import THIN, escaped
+from dashboard.figures.numbers import THIN, charted
 from dashboard.theme import Palette
 
 MOST_CLASSES = 40
@@ -43,7 +43,7 @@ def drift_figure(
     totals = counts.sum(axis=1, keepdims=True)
     shares = 100 * counts / np.maximum(totals, 1)
     changed = np.where(np.eye(len(counts), dtype=bool), np.nan, shares)[np.ix_(kept, kept)]
-    names = [escaped(class_names[index], _NAME) for index in kept]
+    names = [charted(class_names[index], _NAME) for index in kept]
     at = np.arange(len(kept))
     figure = chart(colors, height=max(300, min(560, 110 + 24 * len(kept))))
     figure.add_heatmap(
@@ -96,9 +96,9 @@ def _cells(
         dark = (share > 0.45 * top) == (colors.name == "light")
         tones.append("#FFFFFF" if dark else "#17202B")
         verb = "both say" if one == other else "teacher says"
-        tail = "" if one == other else f", student says <b>{escaped(class_names[other])}</b>"
+        tail = "" if one == other else f", student says <b>{charted(class_names[other])}</b>"
         hovers.append(
-            f"{verb} <b>{escaped(class_names[one])}</b>{tail}<br>{counts[one, other]} of "
+            f"{verb} <b>{charted(class_names[one])}</b>{tail}<br>{counts[one, other]} of "
             f"{counts[one].sum()} images, {share:.1f}{THIN}%"
         )
     return go.Scatter(

@@ -34,7 +34,7 @@ COLUMNS = (
     Column("agreement", "Agreement with the teacher", "% same answer", "share", (0, 1), "0–100"),
     Column("kl_teacher_student", "KL (teacher ∥ student)", "nats, mean", "nats", (0, 2), "0–2"),
     Column(
-        "confidence_gap", "Confidence, student − teacher", "points, mean", "difference",
+        "confidence_gap", "Confidence vs. teacher", "points, mean", "difference",
         (-0.2, 0.2), "−20…+20",
     ),
     Column(
@@ -109,7 +109,9 @@ def headline_table(rows: Sequence[HeadlineRow], colors: Palette, *, labeled: boo
     )
     body = "".join(_row(row, columns, colors, first=index == 0, labeled=labeled)
                    for index, row in enumerate(rows))  # fmt: skip
-    return f'<table class="ds-table"><thead><tr><th></th>{head}</tr></thead>{body}</table>'
+    return (
+        f'<table class="ds-table ds-headline"><thead><tr><th></th>{head}</tr></thead>{body}</table>'
+    )
 
 
 def _row(

@@ -30,11 +30,16 @@ def visible(name: object, limit: int = 60) -> str:
 
 
 def escaped(name: object, limit: int = 60) -> str:
-    """``name`` for HTML and for plotly's texts, where it can only ever be text.
+    """``name`` for HTML, where it can only ever be text.
 
-    Every name that comes out of a study passes through here or through :func:`markdown`.
+    Every name that comes out of a study passes through here, :func:`charted` or :func:`markdown`.
     """
     return html.escape(visible(name, limit), quote=True)
+
+
+def charted(name: object, limit: int = 60) -> str:
+    """``name`` for plotly's texts, which read tags but know no entity for quotation marks."""
+    return html.escape(visible(name, limit), quote=False)
 
 
 def markdown(name: object, limit: int = 60) -> str:

@@ -180,9 +180,6 @@ def _one_map(view: View, row: int, part: str, maps: AttributionMaps, at: int, li
     )  # fmt: skip
     mark, title = _MARKS[part]
     picture = attributions.map_picture(maps.values[at], limit, view.colors, signed=maps.signed)
-    strongest = float(np.abs(maps.values[at]).max())
-    if strongest < _FAINT * limit:
-        what += f". Almost nothing moves it: at most {strongest:.1g} a pixel"
     error = float(maps.completeness_error[at])
     promise = f"{100 * error:.1f}{THIN}%" if np.isfinite(error) else "none promised"
     st.html(
@@ -190,8 +187,16 @@ def _one_map(view: View, row: int, part: str, maps: AttributionMaps, at: int, li
         f'<div class="ds-sub" style="min-height:36px">{what}</div>'
         f'<img class="ds-map" src="{picture}" alt="{title}: {what}">'
         f'<div class="ds-row ds-sub" style="margin-top:3px"><span>completeness error</span>'
-        f'<span class="ds-strong">{promise}</span></div>'
+        f'<span class="ds-strong">{promise}</span></div>{_faint(maps.values[at], limit)}'
     )
+
+
+def _faint(values: np.ndarray, limit: float) -> str:
+    """Words for a map that looks empty on the common scale."""
+    strongest = float(np.abs(values).max())
+    if strongest >= _FAINT * limit:
+        return ""
+    return f'<div class="ds-sub">Almost nothing moves it: at most {strongest:.1g} a pixel.</div>'
 
 
 def _agreement(teacher: AttributionMaps, student: AttributionMaps, at: dict[str, int]) -> None:
@@ -282,7 +287,7 @@ def _neighbors(view: View, row: int) -> None:
         groups = own_answers if pair.labels is None else pair.labels
         classes = [names[groups[index]] for index in indices]
         st.html(
-            f'<div class="ds-row"><span class="{color}">{mark} {where}</span>'
+            f'<div class="ds-row"><span class="{color} ds-nowrap">{mark} {where}</span>'
             f'<span class="ds-sub">{neighbors_line(classes, answers_here)}</span></div>'
             + neighbors_html(
                 [str(view.study.sample_ids[index]) for index in indices],

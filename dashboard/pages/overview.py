@@ -12,8 +12,9 @@ import streamlit as st
 from analysis.divergence.classes import count_answers
 from analysis.records import Interval
 from dashboard import messages
+from dashboard.bar import filter_parts
 from dashboard.components.links import link
-from dashboard.context import Export, View, choose, clear_filter, filter_parts, held
+from dashboard.context import Export, View, choose, clear_filter, held
 from dashboard.figures import calibration, classes, cost, drift, headline, sentences
 from dashboard.figures.chart import CONFIG
 from dashboard.figures.numbers import count_of

@@ -267,6 +267,31 @@ def test_a_class_filters_without_loading_the_page_anew(page: Any, url: str) -> N
     page.locator(".ds-finding", has_text="of 120 images").wait_for()
 
 
+def test_a_chart_is_saved_as_a_picture(page: Any, url: str, tmp_path: Path) -> None:
+    page.goto(url)
+    page.locator(".ds-finding").wait_for()
+    chart = page.locator(".js-plotly-plot").first
+    chart.hover()
+    with page.expect_download() as download:
+        chart.locator(".modebar-btn").click()
+    path = tmp_path / download.value.suggested_filename
+    download.value.save_as(path)
+    assert path.suffix == ".svg"
+    assert path.read_text(encoding="utf-8").startswith("<svg")
+
+
+def test_the_save_menu_hands_out_csv(page: Any, url: str) -> None:
+    page.goto(url)
+    page.locator(".ds-finding").wait_for()
+    page.get_by_role("button", name="Save").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Classes, CSV").click()
+    assert download.value.suggested_filename == "alpha-classes.csv"
+    lines = Path(download.value.path()).read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("name,n,")
+    assert len(lines) > 10
+
+
 def test_light_and_dark_have_their_own_colors(browser: Any, url: str) -> None:
     seen = {}
     for scheme in ("light", "dark"):
