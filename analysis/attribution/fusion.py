@@ -107,8 +107,8 @@ class _Fused(torch.autograd.Function):
         if ctx.saved_tensors:
             grad = torch.ops.aten.threshold_backward(grad, ctx.saved_tensors[0], 0)
         rounded = grad.to(weight.dtype)
-        # Of the input the gradient needs the shape alone.
-        shape = rounded.new_empty(1).expand(ctx.shape)
+        # Of the input the gradient needs the shape alone: this memory is never touched.
+        shape = torch.empty(ctx.shape, dtype=rounded.dtype, memory_format=torch.channels_last)
         below = torch.ops.aten.convolution_backward(
             rounded, shape, weight, None, stride, padding, dilation, False, [0, 0], groups,
             [True, False, False],
