@@ -18,6 +18,7 @@ Every message is one line that names the value, what was expected and the remedy
 from __future__ import annotations
 
 import difflib
+import os.path
 from collections.abc import Iterable
 
 
@@ -87,7 +88,14 @@ def nearest(value: str, choices: Iterable[str]) -> str:
     """
     known = sorted(choices)
     by_lower = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(value.lower(), list(by_lower), n=1, cutoff=0.6)
+    close = difflib.get_close_matches(value.lower(), list(by_lower), n=3, cutoff=0.6)
     if close:
-        return f"Did you mean {by_lower[close[0]]!r}?"
+        best = max(close, key=lambda name: _closeness(value.lower(), name))
+        return f"Did you mean {by_lower[best]!r}?"
     return f"Known: {', '.join(known)}"
+
+
+def _closeness(value: str, name: str) -> tuple[float, int]:
+    # Of equally similar names the one with the longer common beginning: resnet21 -> resnet20.
+    ratio = difflib.SequenceMatcher(None, value, name).ratio()
+    return round(ratio, 6), len(os.path.commonprefix([value, name]))

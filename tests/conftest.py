@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -139,6 +140,14 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         for test, why in surprising:
             print(f"\nskipped, but not in {ALLOWED_SKIPS.name}: {test} ({why})")
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(autouse=True)
+def _same_main() -> Iterator[None]:
+    """Put ``__main__`` back: AppTest replaces it, and spawned processes would run the page."""
+    main = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = main
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from analysis.models.architectures import (
 from analysis.models.handle import ModelHandle, Normalization
 from analysis.models.saving import Header, save_model
 from analysis.models.spec import ModelSpec
-from analysis.models.usercode import build_user_module, trace_user_module
+from analysis.models.usercode import build_user_module, require_trust, trace_user_module
 from analysis.models.weights import Weights, fill, read_weights
 
 __all__ = ["ModelSpec", "load_model", "save_model", "wrap_module"]
@@ -43,6 +43,8 @@ def load_model(
     spec = ModelSpec.parse(spec) if isinstance(spec, str) else spec
     if spec.architecture is not None:
         find_architecture(spec.architecture)
+    if spec.code is not None:
+        require_trust(spec.code, trusted_code)
     weights = read_weights(spec.weights)
     _check_header(spec, weights.header)
     names = None if class_names is None else tuple(class_names)

@@ -35,12 +35,7 @@ def build_user_module(
     Raises :class:`TrustError` unless ``code`` is among ``trusted_code``, and
     :class:`ModelError` naming whatever the user's code raised.
     """
-    require_file(code)
-    if code.resolve() not in {Path(path).expanduser().resolve() for path in trusted_code}:
-        raise TrustError(
-            f"the model's code {code} would have to be executed",
-            remedy=f"if you trust it, pass --trust-code {code}",
-        )
+    require_trust(code, trusted_code)
     source = code.read_bytes()
     digest = digest_bytes(source)
     module = _execute(code, source, f"distillscope_user_{digest[:16]}")
@@ -56,6 +51,16 @@ def build_user_module(
             expected="a torch.nn.Module",
         )
     return network, digest
+
+
+def require_trust(code: Path, trusted_code: Collection[Path | str]) -> None:
+    """Raise :class:`TrustError` unless the file ``code`` is among ``trusted_code``."""
+    require_file(code)
+    if code.resolve() not in {Path(path).expanduser().resolve() for path in trusted_code}:
+        raise TrustError(
+            f"the model's code {code} would have to be executed",
+            remedy=f"if you trust it, pass --trust-code {code}",
+        )
 
 
 def trace_user_module(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 
@@ -119,8 +120,15 @@ def _rendered(work: list[Work], processes: int) -> Iterator[np.ndarray]:
     # Spawned, not forked: the caller may hold threads (torch, a dashboard) that do not survive
     # a fork.
     context = multiprocessing.get_context("spawn")
-    with context.Pool(min(processes, len(work))) as pool:
-        yield from pool.imap(_render_chunk, work)
+    # An executor, not a Pool: when a worker cannot start, it fails where a Pool starts workers
+    # forever.
+    with ProcessPoolExecutor(min(processes, len(work)), mp_context=context) as pool:
+        futures = [pool.submit(_render_chunk, item) for item in work]
+        try:
+            for future in futures:
+                yield future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _render_chunk(work: Work) -> np.ndarray:
