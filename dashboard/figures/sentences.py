@@ -12,12 +12,18 @@ FEWEST_IN_CLASS = 5
 
 
 def headline_sentence(
-    agreement: Interval | None, n: int, rows: Sequence[ClassRow], *, filtered: bool
+    agreement: Interval | None,
+    n: int,
+    rows: Sequence[ClassRow],
+    *,
+    filtered: bool,
+    right: tuple[float, float] | None = None,
 ) -> str:
     """How many of ``n`` images get the same answer, and where it parts most.
 
     The class with the lowest agreement is named when it holds at least 5 images and lies below
-    the overall agreement; when nothing differs the sentence says so.
+    the overall agreement; when nothing differs the sentence says so. When everything differs
+    it says who is ``right`` (shares of teacher and student), where that is known.
     """
     if agreement is None:
         return "The two models’ answers were not compared"
@@ -26,7 +32,11 @@ def headline_sentence(
     if agreement.value == 1:
         return f"The student gives the teacher’s answer on all of {where}"
     if agreement.value == 0:
-        return f"The student gives the teacher’s answer on none of {where}"
+        start = f"The student gives the teacher’s answer on none of {where}"
+        if right is None:
+            return start
+        teacher, student = (f"{percent(share)}{THIN}%" for share in right)
+        return f"{start}; the teacher is right on {teacher} of them, the student on {student}"
     bounds = interval_text(agreement, "share")
     faint = f' <span class="ds-ci">{bounds}</span>' if bounds else ""
     start = f"The student agrees on {percent(agreement.value)}{THIN}%{faint} of {where}"

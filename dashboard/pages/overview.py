@@ -19,6 +19,7 @@ from dashboard.figures import calibration, classes, cost, drift, headline, sente
 from dashboard.figures.chart import CONFIG
 from dashboard.figures.numbers import count_of
 from dashboard.figures.tables import csv_text
+from dashboard.loading import Pair
 
 _CLASS_ROWS = 10
 
@@ -31,7 +32,11 @@ def show(view: View) -> None:
     measures = _measures(view.key, view)
     rows = classes.class_rows(view.pair, view.class_names)
     sentence = sentences.headline_sentence(
-        measures.get("agreement"), len(view.pair), rows, filtered=view.selection.filtered
+        measures.get("agreement"),
+        len(view.pair),
+        rows,
+        filtered=view.selection.filtered,
+        right=_accuracies(view.pair),
     )
     st.html(f'<div class="ds-finding">{sentence}.</div>')
     _findings(view)
@@ -45,6 +50,13 @@ def show(view: View) -> None:
         _classes(view)
     with right:
         _confidence(view)
+
+
+def _accuracies(pair: Pair) -> tuple[float, float] | None:
+    teacher, student = pair.teacher_correct, pair.student_correct
+    if teacher is None or student is None:
+        return None
+    return float(teacher.mean()), float(student.mean())
 
 
 def nothing_left(view: View) -> None:

@@ -318,6 +318,13 @@ def test_the_sentence_says_the_opposite_where_it_does_not_hold(
     assert says_not not in text
 
 
+def test_where_everything_differs_the_sentence_says_who_is_right() -> None:
+    text = sentences.headline_sentence(Interval(0.0), 9, [], filtered=True, right=(0.576, 0.23))
+    assert "teacher is right on 57.6\u202f% of them, the student on 23.0\u202f%" in text
+    same = sentences.headline_sentence(Interval(1.0), 9, [], filtered=True, right=(0.5, 0.5))
+    assert "is right" not in same
+
+
 def test_neighbors_are_counted_for_both_answers() -> None:
     line = sentences.neighbors_line(["stop", "stop", "80"], ["stop", "80"])
     assert line == "2 of 3 “stop”, 1 of 3 “80”"

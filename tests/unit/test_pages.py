@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from analysis.store import Study
 from dashboard.loading import STUDY_VARIABLE, load_pair
 from dashboard.selection import Lasso, Selection, save_set
 
+ROOT = Path(__file__).parents[2]
 PAGES = ("Overview", "Map", "Inspect")
 Run = Callable[..., AppTest]
 
@@ -389,6 +393,32 @@ def test_no_study_named_is_a_message(
     at.run()
     assert "No study was named" in text_of(at)
     assert "distillscope open DIR" in text_of(at)
+
+
+RENDER_ALL = """
+import sys
+from streamlit.testing.v1 import AppTest
+import dashboard.server
+
+for page in ("Overview", "Map", "Inspect"):
+    script = f"from dashboard import app; app.render(app.PAGES[{page!r}])"
+    at = AppTest.from_string(script, default_timeout=60).run()
+    assert not at.exception and len(at.get("html")) > 5
+heavy = ("torch", "captum", "umap", "numba", "faiss", "sklearn")
+print("HEAVY", *[name for name in heavy if name in sys.modules])
+"""
+
+
+def test_no_page_loads_anything_heavy(tiny_study: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", RENDER_ALL],
+        env={**os.environ, STUDY_VARIABLE: str(tiny_study), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.splitlines()[-1].split() == ["HEAVY"]
 
 
 # --- saving --------------------------------------------------------------------------------
