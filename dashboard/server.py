@@ -16,7 +16,7 @@ import time
 import tomllib
 import urllib.request
 import webbrowser
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -191,7 +191,6 @@ def serve(
     *,
     port: int | None = None,
     open_browser: bool = True,
-    trusted_code: Sequence[Path] = (),
     announce: Callable[[str], None] = print,
 ) -> None:
     """Show the study in ``study_dir`` until stopped.
