@@ -109,6 +109,8 @@ def _coerce(value: Any, hint: Any) -> Any:
         return float(value)
     if hint is int and isinstance(value, bool):
         return _WRONG
+    if isinstance(hint, type) and issubclass(hint, Config) and isinstance(value, Mapping):
+        return hint.from_mapping(value)
     if isinstance(hint, type):
         return value if isinstance(value, hint) else _WRONG
     return value

@@ -18,7 +18,6 @@ Every message is one line that names the value, what was expected and the remedy
 from __future__ import annotations
 
 import difflib
-import os.path
 from collections.abc import Iterable
 
 
@@ -97,5 +96,6 @@ def nearest(value: str, choices: Iterable[str]) -> str:
 
 def _closeness(value: str, name: str) -> tuple[float, int]:
     # Of equally similar names the one with the longer common beginning: resnet21 -> resnet20.
+    common = next((i for i, (a, b) in enumerate(zip(value, name, strict=False)) if a != b), 0)
     ratio = difflib.SequenceMatcher(None, value, name).ratio()
-    return round(ratio, 6), len(os.path.commonprefix([value, name]))
+    return round(ratio, 6), common

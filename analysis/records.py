@@ -18,6 +18,9 @@ from analysis.errors import InputError
 
 TEACHER = "teacher"
 CLEAN = "clean"
+TRIGGER = "trigger"
+PERTURBATION = "perturbation"
+TRIGGER_PERTURBATION = "trigger_perturbation"
 PENULTIMATE = "penultimate"
 
 Role = Literal["teacher", "subject", "control", "reference", "checkpoint", "repaired", "compressed"]

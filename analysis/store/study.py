@@ -171,6 +171,10 @@ class Study:
         """(N, H, W, C) uint8 inspection images, memory-mapped."""
         return self.array("images/inspection")
 
+    def condition_images(self, condition: str = CLEAN) -> np.ndarray:
+        """(M, H, W, C) uint8 images as ``condition`` shows them, memory-mapped."""
+        return self.images if condition == CLEAN else self.array(f"images/condition/{condition}")
+
     def condition_ids(self, condition: str = CLEAN) -> np.ndarray:
         """(M,) sample ids that ``condition`` covers."""
         key = f"ids/condition/{condition}"
@@ -222,36 +226,47 @@ class Study:
             indices=self.array(f"{key}/indices"), distances=self.array(f"{key}/distances")
         )
 
-    def projection(self, student: str) -> Projection | None:
-        """Return both layouts of the clean images, teacher and ``student`` in one frame."""
-        if not (self.has_array("layout/teacher") and self.has_array(f"layout/{student}")):
+    def projection(self, student: str, condition: str = CLEAN) -> Projection | None:
+        """Return both layouts, teacher and ``student`` in one frame, or None.
+
+        Rows are the clean images; those of another ``condition`` follow, placed among them.
+        """
+        models = (TEACHER, student)
+        if not all(self.has_array(f"layout/{name}") for name in models):
             return None
-        ids = self.sample_ids
-        quality = {
-            name: LayoutQuality(**self.record(f"layout_quality/{name}"))
-            for name in (TEACHER, student)
-        }
+        ids, slugs = self.sample_ids, np.full(len(self.sample_ids), CLEAN, dtype="<U64")
+        layouts = [np.asarray(self.array(f"layout/{name}")) for name in models]
+        far = [np.zeros(len(ids), dtype=bool) for _ in models]
+        if condition != CLEAN and self.has_array(f"placed/{student}/{condition}/layout"):
+            placed = self.condition_ids(condition)
+            ids = np.concatenate([ids, placed])
+            slugs = np.concatenate([slugs, np.full(len(placed), condition, dtype="<U64")])
+            for index, name in enumerate(models):
+                base = f"placed/{name}/{condition}"
+                layouts[index] = np.concatenate([layouts[index], self.array(f"{base}/layout")])
+                far[index] = np.concatenate([far[index], self.array(f"{base}/far")])
+        quality = [LayoutQuality(**self.record(f"layout_quality/{name}")) for name in models]
         return Projection(
             student_name=student,
             sample_ids=ids,
-            conditions=np.full(len(ids), CLEAN),
-            teacher=self.array("layout/teacher"),
-            student=self.array(f"layout/{student}"),
-            far=np.zeros((len(ids), 2), dtype=bool),
-            teacher_quality=quality[TEACHER],
-            student_quality=quality[student],
+            conditions=slugs,
+            teacher=layouts[0],
+            student=layouts[1],
+            far=np.column_stack(far),
+            teacher_quality=quality[0],
+            student_quality=quality[1],
         )
 
-    def attributions(self, student: str) -> dict[str, AttributionMaps]:
+    def attributions(self, student: str, condition: str = CLEAN) -> dict[str, AttributionMaps]:
         """Return the stored maps of ``teacher``, ``student`` and ``pair``; empty when none."""
         maps = {}
         for part in (TEACHER, "student", "pair"):
-            key = f"attribution/{student}/{part}"
+            key = f"attribution/{student}/{condition}/{part}"
             if (record := self.record(key)) is None:
                 continue
             maps[part] = AttributionMaps(
                 **record,
-                sample_ids=self.array(f"attribution/{student}/sample_ids"),
+                sample_ids=self.array(f"attribution/{student}/{condition}/sample_ids"),
                 explained_class=self.array(f"{key}/explained_class"),
                 values=self.array(f"{key}/values"),
                 completeness_error=self.array(f"{key}/completeness_error"),

@@ -191,16 +191,19 @@ def _write(
 ) -> None:
     """Write truth, report and, last of all, the images; nothing that is there is replaced."""
     made = result.poisoned
+    names = made.images.class_names
     described = {
         "half": made.half,
-        "trigger": made.trigger.shown,
-        "target_class": made.target_class,
-        "target_name": made.images.class_names and made.images.class_names[made.target_class],
-        **config.result_key(),
+        "attack": {
+            "trigger": made.trigger.shown,
+            "target_class": made.target_class,
+            "target_name": None if names is None else names[made.target_class],
+            **config.result_key(),
+        },
         "teacher": {"spec": teacher.spec_text, "digest": teacher.digest},
         "images": {"source": made.images.source, "n": len(made.images)},
         "digest": made.images.digest,
-        **made.report.to_json(),
+        "result": made.report.to_json(),
     }
     if result.folder.exists() and (not result.folder.is_dir() or any(result.folder.iterdir())):
         if _former(result.report_file) == made.images.digest:

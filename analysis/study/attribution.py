@@ -11,7 +11,7 @@ import numpy as np
 from analysis.attribution.pair import attribute_pair
 from analysis.data.imageset import ImageSet
 from analysis.models.handle import ModelHandle
-from analysis.records import AttributionMaps
+from analysis.records import CLEAN, AttributionMaps
 from analysis.store.files import write_array
 from analysis.study.stages import Products, Workbench
 
@@ -42,6 +42,7 @@ def attribute_probe(
     answers: Mapping[str, np.ndarray],
     *,
     order: tuple[int, ...] | None = None,
+    condition: str = CLEAN,
 ) -> Products:
     """Compute integrated gradients of teacher, ``student`` and the pair on the probe subset.
 
@@ -54,6 +55,8 @@ def attribute_probe(
     rows = probe_rows(kl, bench.config.probe, bench.config.seed)
     probe = images.rows(rows)
 
+    stage = f"attributions of {student}" + ("" if condition == CLEAN else f", {condition}")
+
     def work(folder: Path) -> Mapping[str, Any]:
         maps = attribute_pair(
             teacher,
@@ -63,9 +66,7 @@ def attribute_probe(
             student_class=answers["student"][rows],
             student_order=order,
             steps=bench.config.steps,
-            progress=lambda _, done, total: bench.progress(
-                f"attributions of {student}", done, total
-            ),
+            progress=lambda _, done, total: bench.progress(stage, done, total),
         )
         for part, record in maps.items():
             for name in _ARRAYS:
@@ -86,7 +87,7 @@ def attribute_probe(
         },
         config={"steps": bench.config.steps, "order": order},
     )
-    base = f"attribution/{student}"
+    base = f"attribution/{student}/{condition}"
     arrays = {f"{base}/sample_ids": output.file("sample_ids.npy")}
     for part in output.record:
         for name in _ARRAYS:

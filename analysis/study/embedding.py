@@ -12,7 +12,7 @@ import numpy as np
 from analysis.digest import digest_array
 from analysis.divergence.bootstrap import bootstrap_mean
 from analysis.embedding.neighbors import nearest_neighbors, neighborhood_overlap
-from analysis.embedding.projection import fit_layout
+from analysis.embedding.projection import fit_layout, place
 from analysis.embedding.quality import layout_quality
 from analysis.records import CLEAN, PENULTIMATE, TEACHER, Neighbors
 from analysis.store.files import write_array
@@ -21,6 +21,7 @@ from analysis.study.stages import Products, Workbench
 NEIGHBORS_VERSION = 1
 LAYOUT_VERSION = 1
 OVERLAP_VERSION = 1
+PLACEMENT_VERSION = 1
 FEWEST_ON_A_MAP = 3
 
 
@@ -55,9 +56,57 @@ def find_neighbors(bench: Workbench, model: str, features: Path) -> Products:
     )
 
 
-def measure_overlap(bench: Workbench, student: str, arrays: Mapping[str, Path]) -> Products:
-    """Measure how much of each image's neighborhood teacher and ``student`` share."""
-    files = [arrays.get(f"neighbors/{name}/{CLEAN}/indices") for name in (TEACHER, student)]
+def place_condition(
+    bench: Workbench, model: str, condition: str, arrays: Mapping[str, Path]
+) -> Products:
+    """Find the nearest clean images of ``condition``'s images, and place these on the map.
+
+    An image lies at the weighted mean of its nearest clean neighbors in the features of
+    ``model``, and is marked ``far`` when it is farther from them than clean images ever are.
+    """
+    names = (f"features/{model}/{slug}/{PENULTIMATE}" for slug in (CLEAN, condition))
+    clean, shown = (np.load(arrays[name], mmap_mode="r") for name in names)
+    layout = arrays.get(f"layout/{model}")
+    if len(clean) < FEWEST_ON_A_MAP:
+        return Products()
+
+    def work(folder: Path) -> Mapping[str, Any]:
+        found = nearest_neighbors(clean, bench.config.neighbors, queries=shown)
+        write_array(folder / "indices.npy", found.indices)
+        write_array(folder / "distances.npy", found.distances)
+        if layout is not None:
+            placed, far = place(clean, np.load(layout), shown, bench.config.neighbors)
+            write_array(folder / "layout.npy", placed)
+            write_array(folder / "far.npy", far)
+        return {}
+
+    output = bench.cache.run(
+        "placement",
+        work,
+        version=PLACEMENT_VERSION,
+        inputs={
+            "clean": digest_array(clean),
+            "shown": digest_array(shown),
+            "layout": None if layout is None else digest_array(np.load(layout)),
+        },
+        config={"k": bench.config.neighbors},
+    )
+    base = f"{model}/{condition}"
+    made = {
+        f"neighbors/{base}/indices": output.file("indices.npy"),
+        f"neighbors/{base}/distances": output.file("distances.npy"),
+    }
+    if layout is not None:
+        made[f"placed/{base}/layout"] = output.file("layout.npy")
+        made[f"placed/{base}/far"] = output.file("far.npy")
+    return Products(arrays=made, seconds={f"placement/{base}": output.seconds})
+
+
+def measure_overlap(
+    bench: Workbench, student: str, arrays: Mapping[str, Path], *, condition: str = CLEAN
+) -> Products:
+    """Measure how much of each image's clean neighborhood teacher and ``student`` share."""
+    files = [arrays.get(f"neighbors/{name}/{condition}/indices") for name in (TEACHER, student)]
     if files[0] is None or files[1] is None:
         return Products()
     teacher, other = (np.load(path, mmap_mode="r") for path in files if path is not None)
@@ -75,7 +124,7 @@ def measure_overlap(bench: Workbench, student: str, arrays: Mapping[str, Path]) 
         inputs={"teacher": digest_array(teacher), "student": digest_array(other)},
         config={"seed": bench.config.seed, "draws": bench.config.draws},
     )
-    base = f"{student}/{CLEAN}"
+    base = f"{student}/{condition}"
     return Products(
         arrays={f"divergence/{base}/neighborhood_overlap": output.file("overlap.npy")},
         records={f"overlap/{base}": output.record["mean"]},

@@ -22,13 +22,22 @@ MEASURES = (
     "mean_neighborhood_overlap",
 )
 
+CELL = (
+    "accuracy",
+    "attack_success_rate",
+    "base_rate",
+    "titg",
+    "agreement",
+    "kl_teacher_student",
+)
+
 
 def headline(study: Study) -> dict[str, Any]:
     """Return the study's headline as JSON.
 
     Every measure is ``{value, low, high}`` (95 % bootstrap interval) or null where it was not
-    measured. Keys: ``study``, ``teacher``, ``students.<name>``; checkpoints and references are
-    not listed.
+    measured. Keys: ``study``, ``teacher``, ``students.<name>``, ``conditions.<slug>``;
+    checkpoints and references are not listed.
     """
     card = study.inspection
     return {
@@ -57,6 +66,22 @@ def headline(study: Study) -> dict[str, Any]:
             }
             for name, model in study.students.items()
         },
+        "conditions": {slug: _condition(study, slug) for slug in study.conditions},
+    }
+
+
+def _condition(study: Study, slug: str) -> dict[str, Any]:
+    """One condition of the four-cell table; rates are over the ``attack_n`` non-target images."""
+    condition = study.conditions[slug]
+    return {
+        "n": condition.n,
+        "attack_n": study.record(f"attack_n/{slug}"),
+        "parameters": dict(condition.parameters),
+        "teacher": {key: _interval(study, TEACHER, key, slug) for key in CELL[:4]},
+        "students": {
+            name: {key: _interval(study, name, key, slug) for key in CELL}
+            for name in study.students
+        },
     }
 
 
@@ -65,8 +90,10 @@ def _model(model: Student) -> dict[str, Any]:
     return {"architecture": model.architecture, "spec": model.spec, "digest": model.digest, **cost}
 
 
-def _interval(study: Study, model: str, key: str) -> dict[str, float | None] | None:
-    value = study.measures(model, CLEAN).get(key)
+def _interval(
+    study: Study, model: str, key: str, condition: str = CLEAN
+) -> dict[str, float | None] | None:
+    value = study.measures(model, condition).get(key)
     return None if value is None else value.to_json()
 
 

@@ -82,8 +82,8 @@ def _comparison(
     for key, path in arrays.items():
         if key.startswith(base):
             columns[key.removeprefix(base)] = np.load(path)
-    attributed = arrays.get(f"attribution/{model}/sample_ids")
-    if attributed is not None and condition == CLEAN:
+    attributed = arrays.get(f"attribution/{model}/{condition}/sample_ids")
+    if attributed is not None:
         columns["attributed"] = np.isin(sample_ids, np.load(attributed))
     return columns
 

@@ -17,6 +17,24 @@ def silent(stage: str, done: int, total: int) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConditionConfig(Config):
+    """Show the images under attack as well: with a trigger, a perturbation, and both.
+
+    The perturbation is crafted against the teacher, through the trigger, on ``probe`` images that
+    are not of the target class.
+    """
+
+    trigger: str = setting("patch", "NAME:key=value,..: what is put on every image")
+    target: str = setting("0", "class that the trigger is tested for: its name or number")
+    method: str = setting("pgd", "perturbation: fgsm, pgd or cw")
+    epsilon: str = setting("8", "largest change, in 1/255")
+    norm: str = setting("linf", "what epsilon bounds: linf or l2")
+    steps: int | None = setting(None, "steps of pgd and cw (default: theirs)", low=1)
+    margin: float | None = setting(None, "lead of the target at which an image is done", low=0)
+    probe: int = setting(512, "images that are perturbed", low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class CompareConfig(Config):
     """How a comparison is computed. Everything here but the threads decides the result."""
 
@@ -29,6 +47,9 @@ class CompareConfig(Config):
     steps: int = setting(32, "Gauss-Legendre steps of integrated gradients", low=4, high=512)
     epochs: int | None = setting(None, "epochs of each projection (default: umap's)", low=10)
     projection: bool = setting(True, "whether to lay out the maps")
+    attack: ConditionConfig | None = setting(  # noqa: RUF009 - None is shared safely
+        None, "further conditions: the images under attack"
+    )
 
 
 @dataclass(slots=True)

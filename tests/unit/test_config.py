@@ -56,6 +56,7 @@ def test_numbers_take_the_field_s_type() -> None:
     sample = Sample(rate=1, inner=Inner(sides=[3, 4]))
     assert isinstance(sample.rate, float)
     assert sample.inner.sides == (3, 4)
+    assert Sample.from_mapping(sample.key() | {"threads": 1}) == sample, "nested ones too"
 
 
 @given(st.floats(0, 1), st.sampled_from("ab"), st.integers(1, 9))

@@ -1,0 +1,240 @@
+"""Stage: present the images under attack, and measure whether the trigger works.
+
+Four cells: with and without trigger, with and without perturbation. The trigger goes on every
+image; the perturbation is crafted against the teacher, through the trigger, on a seeded probe
+subset of images that are not of the target class. What was crafted is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analysis.attack.crafting import craft
+from analysis.attack.settings import AttackConfig
+from analysis.attack.triggers import with_trigger
+from analysis.data.conditions import clean_condition
+from analysis.data.imageset import ImageSet
+from analysis.divergence.answers import read_answers
+from analysis.divergence.bootstrap import bootstrap_means
+from analysis.errors import ImageSetError
+from analysis.models.handle import ModelHandle
+from analysis.records import CLEAN, PERTURBATION, TRIGGER, TRIGGER_PERTURBATION, Condition
+from analysis.store import Study
+from analysis.store.files import write_array
+from analysis.study.attack import find_target
+from analysis.study.stages import ConditionConfig, Products, Workbench
+
+VERSION = 1
+NAMES = {
+    TRIGGER: "Trigger",
+    PERTURBATION: "Perturbation",
+    TRIGGER_PERTURBATION: "Trigger + perturbation",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presented:
+    """A condition with the images as it shows them.
+
+    ``rows`` are these images' places in the inspection set, ``labels`` theirs (or None).
+    """
+
+    condition: Condition
+    images: ImageSet
+    rows: np.ndarray
+    labels: np.ndarray | None
+
+    @property
+    def slug(self) -> str:
+        """The condition's name in keys and addresses."""
+        return self.condition.slug
+
+
+def present_clean(images: ImageSet, labels: np.ndarray | None) -> Presented:
+    """The images as they are."""
+    return Presented(
+        condition=clean_condition(images), images=images, rows=np.arange(len(images)), labels=labels
+    )
+
+
+def present_attack(
+    bench: Workbench, teacher: ModelHandle, images: ImageSet, teacher_logits: Path
+) -> tuple[list[Presented], int]:
+    """Return the three conditions under attack and the target class.
+
+    Where images have no labels the teacher's clean answer decides which are of the target class.
+    """
+    config = bench.config.attack
+    assert config is not None
+    names = images.class_names or ()
+    target = find_target(config.target, names)
+    of_target = _classes(images, teacher_logits) == target
+    candidates = np.flatnonzero(~of_target)
+    if len(candidates) == 0:
+        raise ImageSetError(
+            f"every image is of the target class {names[target]!r}",
+            expected="images of other classes, on which the trigger can be tested",
+        )
+    rng = np.random.default_rng(bench.config.seed)
+    count = min(config.probe, len(candidates))
+    rows = np.sort(rng.choice(candidates, size=count, replace=False))
+    crafted = _crafted(bench, teacher, images, rows, target, config)
+    stamped = _stamped(bench, images, config)
+    probe = images.rows(rows)
+    shown = {
+        TRIGGER: (replace(images, images=stamped), np.arange(len(images))),
+        PERTURBATION: (replace(probe, images=crafted["perturbed"]), rows),
+        TRIGGER_PERTURBATION: (replace(probe, images=crafted["both"]), rows),
+    }
+    return [
+        _presented(slug, picture, places, len(images), config, names[target])
+        for slug, (picture, places) in shown.items()
+    ], target
+
+
+def _classes(images: ImageSet, teacher_logits: Path) -> np.ndarray:
+    if images.labels is not None:
+        return images.labels
+    return read_answers(np.load(teacher_logits, mmap_mode="r")).answer
+
+
+def _attack(config: ConditionConfig, seed: int) -> AttackConfig:
+    return AttackConfig(
+        trigger=config.trigger,
+        target=config.target,
+        method=config.method,
+        epsilon=config.epsilon,
+        norm=config.norm,
+        steps=config.steps,
+        margin=config.margin,
+        seed=seed,
+    )
+
+
+def _crafted(
+    bench: Workbench,
+    teacher: ModelHandle,
+    images: ImageSet,
+    rows: np.ndarray,
+    target: int,
+    config: ConditionConfig,
+) -> dict[str, np.ndarray]:
+    attack = _attack(config, bench.config.seed)
+    perturbation, trigger = attack.make_perturbation(), attack.make_trigger()
+
+    def work(folder: Path) -> Mapping[str, Any]:
+        made = craft(
+            teacher,
+            images.rows(rows),
+            perturbation,
+            target=target,
+            trigger=trigger,
+            progress=lambda _, done, total: bench.progress("perturbed images", done, total),
+        )
+        write_array(folder / "both.npy", made.both)
+        write_array(folder / "perturbed.npy", made.perturbed)
+        return {}
+
+    output = bench.cache.run(
+        "conditions",
+        work,
+        version=VERSION,
+        inputs={"teacher": teacher.digest, "images": images.digest, "rows": rows.tolist()},
+        config={"perturbation": perturbation.key(), "trigger": trigger.key(), "target": target},
+    )
+    return {
+        name: np.load(output.file(f"{name}.npy"), mmap_mode="r") for name in ("both", "perturbed")
+    }
+
+
+def _stamped(bench: Workbench, images: ImageSet, config: ConditionConfig) -> np.ndarray:
+    trigger = _attack(config, bench.config.seed).make_trigger()
+
+    def work(folder: Path) -> Mapping[str, Any]:
+        write_array(folder / "images.npy", np.asarray(with_trigger(images, trigger).images))
+        return {}
+
+    output = bench.cache.run(
+        "trigger",
+        work,
+        version=VERSION,
+        inputs={"images": images.digest},
+        config={"trigger": trigger.key()},
+    )
+    return np.load(output.file("images.npy"), mmap_mode="r")
+
+
+def _presented(
+    slug: str, images: ImageSet, rows: np.ndarray, total: int, config: ConditionConfig, target: str
+) -> Presented:
+    trigger = _attack(config, 0).make_trigger()
+    parameters: dict[str, Any] = {"target": target}
+    if slug != PERTURBATION:
+        parameters["trigger"] = trigger.shown
+    if slug != TRIGGER:
+        parameters |= {"method": config.method, "epsilon": config.epsilon, "norm": config.norm}
+    condition = Condition(
+        name=NAMES[slug],
+        slug=slug,
+        kind="attack",
+        image_set=images.name,
+        n=len(images),
+        covers_all=len(images) == total,
+        pixels_digest=images.pixels_digest,
+        parameters=parameters,
+    )
+    return Presented(condition=condition, images=images, rows=rows, labels=images.labels)
+
+
+def stored_conditions(study: Study, images: ImageSet) -> list[Presented]:
+    """Return the conditions that ``study`` stores beside the clean one."""
+    found = []
+    for slug, condition in study.conditions.items():
+        if slug == CLEAN:
+            continue
+        ids = study.condition_ids(slug)
+        rows = images.rows_of(ids)
+        shown = replace(images.rows(rows), images=study.array(f"images/condition/{slug}"))
+        found.append(Presented(condition=condition, images=shown, rows=rows, labels=shown.labels))
+    return found
+
+
+def measure_attack(
+    bench: Workbench,
+    model: str,
+    conditions: Iterable[Presented],
+    clean: ImageSet,
+    target: int,
+    arrays: Mapping[str, Path],
+) -> Products:
+    """Measure for each condition how often ``model`` answers the target class.
+
+    ``attack_success_rate`` is the share of non-target images answered with the target,
+    ``base_rate`` the same images as they are, ``titg`` their difference. With 95 % bootstrap
+    intervals over these images.
+    """
+    logits = np.load(arrays[f"logits/{model}/{CLEAN}"], mmap_mode="r")
+    before = read_answers(logits).answer == target
+    of_target = _classes(clean, arrays[f"logits/teacher/{CLEAN}"]) == target
+    records = {}
+    for shown in conditions:
+        own = np.load(arrays[f"logits/{model}/{shown.slug}"], mmap_mode="r")
+        keep = ~of_target[shown.rows]
+        hit = (read_answers(own).answer == target)[keep].astype(float)
+        base = before[shown.rows][keep].astype(float)
+        rates = bootstrap_means(
+            np.column_stack([hit, base, hit - base]),
+            seed=bench.config.seed,
+            draws=bench.config.draws,
+        )
+        keys = ("attack_success_rate", "base_rate", "titg")
+        records[f"attack/{model}/{shown.slug}"] = {
+            "n": int(keep.sum()),
+            **{key: rate.to_json() for key, rate in zip(keys, rates, strict=True)},
+        }
+    return Products(records=records)
