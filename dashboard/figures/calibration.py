@@ -51,7 +51,7 @@ def reliability_figure(pair: Pair, colors: Palette) -> go.Figure | None:
         )  # fmt: skip
     figure.update_xaxes(range=[0, 102], title_text="confidence, %", dtick=25, showgrid=False)
     figure.update_yaxes(range=[0, 102], title_text="right, %", dtick=25)
-    figure.update_layout(margin={"l": 44, "r": 14, "t": 6, "b": 36})
+    figure.update_layout(margin={"l": 50, "r": 14, "t": 6, "b": 36})
     return figure
 
 
@@ -76,12 +76,12 @@ def confidence_figure(pair: Pair, colors: Palette) -> go.Figure:
             ),
         )  # fmt: skip
         figure.add_annotation(
-            x=2, y=sign * 4, text=name, showarrow=False, xanchor="left",
+            x=0, xref="paper", xshift=-5, y=0, text=name, showarrow=False, xanchor="right",
             yanchor="bottom" if sign > 0 else "top", font={"size": 11, "color": color},
         )  # fmt: skip
     top = 1.06 * max(float(np.max(values, initial=1.0)) for values in shares.values())
     figure.update_xaxes(range=[0, 100], tickvals=[0, 25, 50, 75, 100], showgrid=False)
     figure.update_yaxes(range=[-top, top], showticklabels=False, showgrid=False)
     figure.add_hline(y=0, line={"color": colors.edge, "width": 1})
-    figure.update_layout(margin={"l": 44, "r": 14, "t": 4, "b": 22})
+    figure.update_layout(margin={"l": 50, "r": 14, "t": 4, "b": 22})
     return figure

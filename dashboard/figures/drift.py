@@ -112,7 +112,7 @@ def _cells(
 
 def _axes(figure: go.Figure, names: list[str]) -> None:
     at, size = list(range(len(names))), 11 if len(names) <= 24 else 9
-    figure.update_layout(margin={"l": 8, "r": 8, "t": 8, "b": 8})
+    figure.update_layout(margin={"l": 8, "r": 26, "t": 8, "b": 8})
     shared = {
         "tickvals": at,
         "ticktext": names,
@@ -121,5 +121,11 @@ def _axes(figure: go.Figure, names: list[str]) -> None:
         "tickfont.size": size,
         "ticks": "",
     }
-    figure.update_xaxes(side="top", tickangle=-55, range=[-0.5, len(names) - 0.5], **shared)
+    figure.update_xaxes(
+        side="top",
+        tickangle=-55,
+        ticklabeloverflow="allow",
+        range=[-0.5, len(names) - 0.5],
+        **shared,
+    )
     figure.update_yaxes(range=[len(names) - 0.5, -0.5], **shared)
