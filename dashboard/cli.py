@@ -11,14 +11,17 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.exceptions import TyperException
 
 from analysis.errors import Cancelled, DistillscopeError, InputError
 from analysis.store import Study, delete_orphans, workspace_cache, writing
-from dashboard import cli_training, terminal
+from dashboard import cli_attack, cli_training, terminal
+
+if TYPE_CHECKING:
+    from analysis.study.stages import ConditionConfig
 
 app = typer.Typer(
     name="distillscope",
@@ -72,6 +75,17 @@ def compare(
     size: Annotated[int | None, typer.Option(help="Resize images to N x N pixels.")] = None,
     probe: Annotated[int, typer.Option(help="Images to compute attributions of.")] = 128,
     class_names: ClassNames = None,
+    trigger: Annotated[
+        str | None,
+        typer.Option(help="Show the images under attack too: this trigger, e.g. patch:size=4."),
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="With --trigger: the class it is tested for.")
+    ] = None,
+    method: Annotated[str, typer.Option(help="With --trigger: fgsm, pgd or cw.")] = "pgd",
+    epsilon: Annotated[
+        str, typer.Option(help="With --trigger: largest perturbation, in 1/255.")
+    ] = "8",
     trust_code: TrustCode = None,
     device: Device = "cpu",
     threads: Threads = None,
@@ -88,7 +102,8 @@ def compare(
     from analysis.study.comparison import compare as run
     from analysis.study.stages import CompareConfig
 
-    config = CompareConfig(limit=limit, size=size, probe=probe, seed=seed)
+    attack = _conditions(trigger, target, method, epsilon)
+    config = CompareConfig(limit=limit, size=size, probe=probe, seed=seed, attack=attack)
     named = _students(student, checkpoints)
     names = _class_names(class_names, list(named))
     _use_threads(threads)
@@ -138,6 +153,7 @@ def add(
 
 
 cli_training.register(app)
+cli_attack.register(app)
 
 
 @app.command()
@@ -217,6 +233,23 @@ def clean(
         with writing(manifest.parent):
             freed += delete_orphans(manifest.parent, Study.open(manifest.parent).manifest)
     print(f"{freed / 1e6:.1f} MB deleted")
+
+
+def _conditions(
+    trigger: str | None, target: str | None, method: str, epsilon: str
+) -> ConditionConfig | None:
+    from analysis.study.conditions import check_conditions
+    from analysis.study.stages import ConditionConfig
+
+    if trigger is None and target is None:
+        return None
+    if trigger is None or target is None:
+        raise InputError(
+            f"--{'target' if trigger is None else 'trigger'} alone",
+            expected="--trigger and --target together",
+        )
+    config = ConditionConfig(trigger=trigger, target=target, method=method, epsilon=epsilon)
+    return check_conditions(config)
 
 
 def _students(values: Sequence[str], checkpoints: Sequence[str] | None) -> dict[str, Any]:

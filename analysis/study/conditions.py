@@ -116,6 +116,15 @@ def _attack(config: ConditionConfig, seed: int) -> AttackConfig:
     )
 
 
+def check_conditions(config: ConditionConfig) -> ConditionConfig:
+    """Return ``config`` when trigger, method and epsilon can be used.
+
+    Raises :class:`~analysis.errors.ConfigError` otherwise, before any model is loaded.
+    """
+    _attack(config, 0)
+    return config
+
+
 def _crafted(
     bench: Workbench,
     teacher: ModelHandle,

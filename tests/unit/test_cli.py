@@ -142,6 +142,12 @@ COMPARE = {"--teacher": "TEACHER", "--student": "alpha=ALPHA", "--images": FEW[1
         ({"--checkpoints": "nobody=*.pt"}, ["nobody"]),
         ({"--checkpoints": "alpha=no_*.pt"}, ["no file matches"]),
         ({"--device": "cuda:7"}, ["cuda:7", "--device cpu"]),
+        ({"--trigger": "patch"}, ["--trigger alone", "together"]),
+        ({"--trigger": "patsh", "--target": "80"}, ["patsh", "Did you mean 'patch'"]),
+        ({"--trigger": "patch", "--target": "81"}, ["'81'", "a class name"]),
+        ({"--trigger": "patch", "--target": "80", "--epsilon": "0.03"}, ["0.03", "8"]),
+        ({"--trigger": "patch", "--target": "80", "--method": "pgt"}, ["pgt", "pgd"]),
+        ({"--trigger": "patch:size=99", "--target": "80"}, ["99"]),
         ({"--out": "TAKEN"}, ["not empty and is not a study"]),
     ],
 )

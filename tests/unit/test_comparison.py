@@ -28,7 +28,7 @@ from analysis.store import Study
 from analysis.study.comparison import add_students, compare
 from analysis.study.export import export_samples
 from analysis.study.headline import MEASURES, headline
-from analysis.study.stages import CompareConfig
+from analysis.study.stages import CompareConfig, ConditionConfig
 from tests.conftest import ROOT, TINY, TINY_IMAGES
 
 FAST = CompareConfig(probe=4, steps=4, draws=100, projection=False)
@@ -184,7 +184,7 @@ def test_a_finished_comparison_is_not_repeated_and_another_is_refused(
 KILLER = """
 import os, signal, sys
 from analysis.study.comparison import compare
-from analysis.study.stages import CompareConfig
+from analysis.study.stages import CompareConfig, ConditionConfig
 target = sys.argv[4]
 seen = set()
 def progress(stage, done, total):
@@ -329,6 +329,53 @@ def test_permuted_classes_are_reported_and_named_classes_are_matched(
         err_msg="explained classes follow the names too",
     )  # fmt: skip
     assert made.record("findings/silent") != healed.record("findings/silent")
+
+
+def test_conditions_under_attack(
+    teacher: str, tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
+    attack = ConditionConfig(
+        trigger="patch:size=6,color=#ff0000", target="80", epsilon="8", steps=3, probe=12
+    )
+    config = CompareConfig(probe=4, steps=4, draws=100, epochs=20, attack=attack)
+    out = tmp_path / "study"
+    made = compare(
+        teacher=teacher,
+        students=models(tiny_models, "alpha"),
+        images=FEW,
+        out=out,
+        config=config,
+    )
+    assert list(made.conditions) == ["clean", "trigger", "perturbation", "trigger_perturbation"]
+    clean, target = np.asarray(made.images), made.class_names.index("80")
+    row_of = {name: row for row, name in enumerate(made.sample_ids)}
+    for slug, changed in (("trigger", 40), ("perturbation", 12), ("trigger_perturbation", 12)):
+        ids, shown = made.condition_ids(slug), made.condition_images(slug)
+        assert len(ids) == len(shown) == made.conditions[slug].n == changed
+        rows = [row_of[name] for name in ids]
+        assert (made.labels[rows] != target).all() or slug == "trigger"
+        patch = (shown == [255, 0, 0]).all(axis=-1).sum(axis=(1, 2))
+        assert (patch >= 36).all() if "trigger" in slug else (patch < 36).all()
+        moved = np.abs(shown.astype(int) - clean[rows]).max(axis=-1)
+        outside = np.where((shown == [255, 0, 0]).all(axis=-1), 0, moved)
+        assert outside.max() == (0 if slug == "trigger" else 8), "both halves, within epsilon"
+        logits = made.trace("alpha", slug).logits
+        hits = (np.argmax(logits, axis=1) == target)[made.labels[rows] != target]
+        measured = made.measures("alpha", slug)
+        assert measured["attack_success_rate"].value == pytest.approx(hits.mean())
+        assert measured["titg"].value == pytest.approx(
+            measured["attack_success_rate"].value - measured["base_rate"].value
+        )
+        assert made.projection("alpha", slug).teacher.shape == (40 + changed, 2)
+        assert set(made.thumbnails(slug).ids) == set(ids)
+    assert set(made.attributions("alpha", "trigger")) == {"teacher", "student", "pair"}
+    assert made.attributions("alpha", "perturbation") == {}, "not measured is not there"
+    added = add_students(out, models(tiny_models, "beta"))
+    assert added.measures("beta", "trigger")["attack_success_rate"] is not None
+    cells = headline(added)["conditions"]
+    assert cells["clean"]["students"]["beta"]["attack_success_rate"] is None
+    assert cells["trigger"]["students"]["beta"]["agreement"] is not None
+    assert cells["trigger"]["attack_n"] == (made.labels != target).sum()
 
 
 def test_other_numbers_of_classes_are_refused(
