@@ -12,8 +12,9 @@ from analysis.errors import ConfigError
 from dashboard import terminal
 
 if TYPE_CHECKING:
+    from analysis.attack.settings import AttackConfig
     from analysis.data.imageset import ImageSet
-    from analysis.study.attack import AttackConfig, AttackedImages
+    from analysis.study.attack import AttackedImages
 
 Limit = Annotated[int | None, typer.Option(help="Use at most N of the images (seeded).")]
 
@@ -106,7 +107,7 @@ def attack(
 
 
 def _config(settings: list[str] | None, **values: Any) -> AttackConfig:
-    from analysis.study.attack import AttackConfig
+    from analysis.attack.settings import AttackConfig
 
     for text in settings or ():
         key, equals, value = text.partition("=")

@@ -25,10 +25,6 @@ from analysis.errors import ConfigError
 from analysis.models.handle import ModelHandle
 
 
-def _silent(stage: str, done: int, total: int) -> None:
-    """Report progress to nobody."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Crafted:
     """What became of images (N, H, W, C), all uint8, and after how many steps (N,) int64.
@@ -54,7 +50,7 @@ def craft(
     trigger: Trigger | None = None,
     augmentation: Augmentation | None = None,
     batch_size: int = 128,
-    progress: Progress = _silent,
+    progress: Progress | None = None,
 ) -> Crafted:
     """Perturb every image towards class ``target`` of the teacher and round to 8 bits.
 
@@ -84,7 +80,8 @@ def craft(
         )
         change, steps = search.descend()
         parts.append((*search.rounded(change), steps.numpy()))
-        progress("craft", int(rows[-1]) + 1, len(images))
+        if progress is not None:
+            progress("craft", int(rows[-1]) + 1, len(images))
     both, triggered, perturbed, taken = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Crafted(
         sample_ids=images.sample_ids,
@@ -202,4 +199,7 @@ class _Search:
 
 
 def _length(values: Tensor) -> Tensor:
-    return values.flatten(1).norm(dim=1).clamp(min=1e-12)[:, None, None, None]
+    # The least positive number rather than a convenient one: where the teacher is very sure,
+    # gradients are tiny and their direction still counts.
+    smallest = torch.finfo(values.dtype).tiny
+    return values.flatten(1).norm(dim=1).clamp(min=smallest)[:, None, None, None]

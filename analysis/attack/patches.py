@@ -197,5 +197,6 @@ def _scaled(image: Image.Image, size: int) -> Image.Image:
         return image
     factor = size / max(image.size)
     width, height = (max(1, round(side * factor)) for side in image.size)
-    # Premultiplied, or the color of transparent pixels would bleed into the edge.
-    return image.convert("RGBa").resize((width, height), Image.Resampling.LANCZOS).convert("RGBA")
+    # Premultiplied, or the color of transparent pixels would bleed into the edge; bilinear,
+    # because a sharper filter rings and leaves specks in what is transparent.
+    return image.convert("RGBa").resize((width, height), Image.Resampling.BILINEAR).convert("RGBA")

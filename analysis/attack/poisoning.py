@@ -29,10 +29,6 @@ BLOCK = 256
 HALVES = ("both", "trigger", "perturbation", "none")
 
 
-def _silent(stage: str, done: int, total: int) -> None:
-    """Report progress to nobody."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class PoisonConfig(Config):
     """Which images are poisoned, and what counts as poison."""
@@ -112,7 +108,7 @@ def poison(
     config: PoisonConfig | None = None,
     batch_size: int = 128,
     workdir: Path | None = None,
-    progress: Progress = _silent,
+    progress: Progress | None = None,
 ) -> PoisonedSet:
     """Poison ``images`` so that the teacher answers class ``target`` on the poison.
 
@@ -120,7 +116,7 @@ def poison(
     in seeded order; those that fail verification are dropped and, with ``retry``, replaced by
     the next. ``augmentation`` is that of the distillation to come. With ``workdir`` a second call
     goes on behind the blocks that the first one finished. ``progress`` is called with ("poison",
-    done, asked).
+    kept, asked).
 
     Raises :class:`~analysis.errors.InputError` when the rate asks for less than one image or for
     more than there are candidates, and when not one image fools the teacher.
@@ -148,7 +144,6 @@ def poison(
             f"not one of {sum(dropped.values())} crafted images fools the teacher",
             remedy="raise epsilon or steps, or choose another target",
         )
-    progress("poison", asked, asked)
     return _assemble(workshop, blocks, np.array(kept, dtype=np.int64), asked, dropped)
 
 
@@ -191,7 +186,7 @@ def _try_candidates(
     candidates: np.ndarray,
     asked: int,
     config: PoisonConfig,
-    progress: Progress,
+    progress: Progress | None,
 ) -> tuple[list[Block], list[int], Counter[str]]:
     """Craft until ``asked`` images passed or candidates run out.
 
@@ -212,7 +207,8 @@ def _try_candidates(
                 dropped[reason] += 1
         blocks.append(block)
         tried += size
-        progress("poison", len(kept), asked)
+        if progress is not None:
+            progress("poison", len(kept), asked)
     return blocks, kept, dropped
 
 
