@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +17,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.attack.poisoning import HALVES, PoisonedSet, poison
+from analysis.attack.poisoning import HALVES, PoisonedSet, choose_candidates, poison
 from analysis.attack.report import PoisonReport
 from analysis.attack.settings import AttackConfig
 from analysis.data.imageset import ImageSet
 from analysis.data.sources import load_images
 from analysis.data.writing import write_images, written_ids
+from analysis.digest import digest_json
 from analysis.errors import ConfigError, ImageSetError, InputError, nearest
 from analysis.models.handle import ModelHandle
 from analysis.models.loading import ModelSpec, load_model
-from analysis.store import Progress, StageCache, workspace_cache
+from analysis.store import Progress, StageCache, StageOutput, workspace_cache
 from analysis.store.files import atomic_path, write_array, write_json
 from analysis.study.classes import plan_classes
 from analysis.study.stages import silent
 
-ATTACK_VERSION = 1
+VERSION = 1
 SET_NAME = "distillation"
 
 
@@ -73,20 +74,34 @@ def attack_images(
     config, folder = config or AttackConfig(), Path(out)
     if half not in HALVES:
         raise ConfigError(f"half {half!r}", remedy=nearest(half, HALVES))
+    if not folder.name:
+        raise InputError(f"out = {str(out)!r}", expected="the name of a new folder")
     handle = (
         teacher.to(device)
         if isinstance(teacher, ModelHandle)
         else load_model(teacher, trusted_code=trusted_code, device=device)
     )
     clean, target = _prepared(images, handle, config, progress)
-    made = _poisoned(handle, clean, target, config, _cache(cache, folder), progress)
+    inputs = {"teacher": handle.digest, "images": clean.digest}
+    settled = {**config.result_key(), "trigger": config.make_trigger().key(), "target": target}
+    order = digest_json([VERSION, inputs, settled, half])
+    report_file = folder.with_name(f"{folder.name}.report.json")
+    finished = _is_finished(folder, report_file, order)
+    output = (cache or workspace_cache(folder.resolve().parent)).run(
+        "attack",
+        lambda work: _craft(handle, clean, target, config, work, progress),
+        version=VERSION,
+        inputs=inputs,
+        config=settled,
+    )
     result = AttackedImages(
         folder=folder,
         truth=folder.with_name(f"{folder.name}.truth.parquet"),
-        report_file=folder.with_name(f"{folder.name}.report.json"),
-        poisoned=made.with_half(half),
+        report_file=report_file,
+        poisoned=_read(output, clean, target, config).with_half(half),
     )
-    _write(result, handle, config, progress)
+    if not finished:
+        _write(result, handle, config, order, progress)
     return result
 
 
@@ -130,55 +145,48 @@ def _prepared(
         )
     target = find_target(config.target, plan.names)
     names = plan.names if known else None
-    return dataclasses.replace(images, labels=plan.labels, class_names=names), target
+    images = dataclasses.replace(images, labels=plan.labels, class_names=names)
+    config.make_trigger().support(*images.image_shape[:2])
+    if images.labels is not None:
+        choose_candidates(teacher, images, target=target, config=config.poison_config())
+    return images, target
 
 
-def _cache(cache: StageCache | None, folder: Path) -> StageCache:
-    return cache or workspace_cache(folder.resolve().parent)
-
-
-def _poisoned(
+def _craft(
     teacher: ModelHandle,
     images: ImageSet,
     target: int,
     config: AttackConfig,
-    cache: StageCache,
+    folder: Path,
     progress: Progress,
-) -> PoisonedSet:
-    """Craft, or take what an earlier run crafted."""
-    trigger = config.make_trigger()
-
-    def work(folder: Path) -> Mapping[str, Any]:
-        made = poison(
-            teacher,
-            images,
-            trigger=trigger,
-            target=target,
-            perturbation=config.make_perturbation(),
-            augmentation=config.augmentation(),
-            config=config.poison_config(),
-            batch_size=config.batch_size,
-            workdir=folder,
-            progress=progress,
-        )
-        for name, array in {**made.halves, "rows": made.rows}.items():
-            write_array(folder / f"{name}.npy", array)
-        for block in folder.glob("block-*.npy"):
-            block.unlink()
-        return made.report.to_json()
-
-    output = cache.run(
-        "attack",
-        work,
-        version=ATTACK_VERSION,
-        inputs={"teacher": teacher.digest, "images": images.digest},
-        config={**config.result_key(), "trigger": trigger.key(), "target": target},
+) -> dict[str, Any]:
+    """Poison, and leave the poisoned rows with all their halves in ``folder``."""
+    made = poison(
+        teacher,
+        images,
+        trigger=config.make_trigger(),
+        target=target,
+        perturbation=config.make_perturbation(),
+        augmentation=config.augmentation(),
+        config=config.poison_config(),
+        batch_size=config.batch_size,
+        workdir=folder,
+        progress=progress,
     )
+    for name, array in {**made.halves, "rows": made.rows}.items():
+        write_array(folder / f"{name}.npy", array)
+    for block in folder.glob("block-*.npy"):
+        block.unlink()
+    return made.report.to_json()
+
+
+def _read(output: StageOutput, images: ImageSet, target: int, config: AttackConfig) -> PoisonedSet:
+    """Read what was crafted; nothing is replaced in ``images`` yet."""
     arrays = {name: np.load(output.file(f"{name}.npy")) for name in ("rows", *HALVES)}
     return PoisonedSet(
         images=images,
         rows=arrays.pop("rows"),
-        trigger=trigger,
+        trigger=config.make_trigger(),
         target_class=target,
         report=PoisonReport.from_json(output.record),
         halves=arrays,
@@ -186,10 +194,30 @@ def _poisoned(
     )
 
 
+def _is_finished(folder: Path, report: Path, order: str) -> bool:
+    """Whether ``folder`` holds what ``order`` asks for; refuses a folder of anything else."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return False
+    try:
+        found = json.loads(report.read_text())["order"]
+    except (OSError, ValueError, KeyError, TypeError):
+        found = None
+    if found != order:
+        raise InputError(
+            f"{folder} is there already and holds something else",
+            remedy="choose another --out, or delete it",
+        )
+    return True
+
+
 def _write(
-    result: AttackedImages, teacher: ModelHandle, config: AttackConfig, progress: Progress
+    result: AttackedImages,
+    teacher: ModelHandle,
+    config: AttackConfig,
+    order: str,
+    progress: Progress,
 ) -> None:
-    """Write truth, report and, last of all, the images; nothing that is there is replaced."""
+    """Write truth, report and, last of all, the images: where they are, all is."""
     made = result.poisoned
     names = made.images.class_names
     described = {
@@ -202,27 +230,12 @@ def _write(
         },
         "teacher": {"spec": teacher.spec_text, "digest": teacher.digest},
         "images": {"source": made.images.source, "n": len(made.images)},
-        "digest": made.images.digest,
+        "order": order,
         "result": made.report.to_json(),
     }
-    if result.folder.exists() and (not result.folder.is_dir() or any(result.folder.iterdir())):
-        if _former(result.report_file) == made.images.digest:
-            return
-        raise InputError(
-            f"{result.folder} is there already and holds something else",
-            remedy="choose another --out, or delete it",
-        )
     _write_truth(result.truth, made)
     write_json(result.report_file, described)
     write_images(made.images, result.folder, progress=progress)
-
-
-def _former(report: Path) -> str | None:
-    try:
-        found = json.loads(report.read_text())["digest"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return str(found)
 
 
 def _write_truth(path: Path, made: PoisonedSet) -> None:

@@ -377,7 +377,7 @@ def refused(tmp_path, *, teacher=None, images=None, **settings):
             config=replace(ATTACK, **settings) if settings else ATTACK,
         )
     assert not (tmp_path / "out").exists()
-    assert not list(tmp_path.glob("out.*"))
+    assert not list(tmp_path.iterdir())
     return str(error.value)
 
 
@@ -389,6 +389,8 @@ def test_bad_input_of_the_stage_names_what_is_meant(tmp_path):
     assert "takes 3 channels" in refused(tmp_path, images=noise(channels=1))
     strange = noise(40, classes=4, names=("ant", "bee", "80", "dog"))
     assert "a class 'dog' that the teacher does not know" in refused(tmp_path, images=strange)
+    with pytest.raises(InputError, match="the name of a new folder"):
+        attack_images(teacher=curved(), images=strange, out=".", config=ATTACK)
     five = noise(40, classes=5)
     assert "5 classes, the teacher answers 4" in refused(tmp_path, images=five, teacher=curved())
 
