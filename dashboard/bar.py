@@ -49,15 +49,24 @@ def _student_picker(view: View) -> None:
 
 
 def _student_chosen(view: View) -> None:
-    changes: dict[str, Any] = {"student": st.session_state["student_picker"]}
+    kept = _kept_images(view, sides=("student",))
+    choose(student=st.session_state["student_picker"], **kept)
+
+
+def _condition_chosen(view: View) -> None:
+    kept = _kept_images(view, sides=("teacher", "student"))
+    choose(condition=st.session_state["condition_picker"], **kept)
+
+
+def _kept_images(view: View, sides: tuple[str, ...]) -> dict[str, Any]:
+    """Lassos on maps that are about to change: keep their images, not the polygon."""
+    kept: dict[str, Any] = {}
     for name in ("within", "picked"):
         region = getattr(view.selection, name)
-        if isinstance(region, Lasso) and region.side == "student":
-            # The other student has another map: keep the images, not the polygon.
+        if isinstance(region, Lasso) and region.side in sides:
             inside = loading.region_mask(region, view.study, view.all, view.projection)
-            kept = region_of(view, view.all.sample_ids[inside].tolist(), None)
-            changes[name] = kept
-    choose(**changes)
+            kept[name] = region_of(view, view.all.sample_ids[inside].tolist(), None)
+    return kept
 
 
 def _condition_picker(view: View) -> None:
@@ -71,7 +80,8 @@ def _condition_picker(view: View) -> None:
     st.segmented_control(
         "Condition", conditions, key="condition_picker", label_visibility="collapsed",
         required=True, format_func=lambda slug: markdown(view.study.conditions[slug].name),
-        on_change=lambda: choose(condition=st.session_state["condition_picker"]),
+        on_change=_condition_chosen,
+        args=(view,),
     )  # fmt: skip
 
 

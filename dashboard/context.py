@@ -56,6 +56,14 @@ class View:
         return self.all.rows(mask)
 
     @property
+    def clean(self) -> Pair:
+        """All rows on the clean images, which neighbors are looked for among."""
+        selection = self.selection
+        if selection.condition == CLEAN:
+            return self.all
+        return _pair(self.study.digest, selection.student, CLEAN, self.study)
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """The study's class names."""
         return self.study.class_names
@@ -80,6 +88,11 @@ def _pair(digest: str, student: str, condition: str, _study: Study) -> Pair:
     return loading.load_pair(_study, student, condition)
 
 
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _projection(digest: str, student: str, condition: str, _study: Study) -> Projection | None:
+    return loading.projection_of(_study, student, condition)
+
+
 @st.cache_resource(max_entries=24, show_spinner=False)
 def _mask(
     digest: str, filter_key: str, _view: tuple[Selection, Study, Pair, Projection | None]
@@ -97,7 +110,7 @@ def open_view() -> View:
         )
     selection, notes = _current(study)
     pair = _pair(study.digest, selection.student, selection.condition, study)
-    projection = study.projection(selection.student) if selection.condition == CLEAN else None
+    projection = _projection(study.digest, selection.student, selection.condition, study)
     mask, more = _mask(study.digest, selection.filter_key, (selection, study, pair, projection))
     return View(
         study=study,

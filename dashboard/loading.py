@@ -6,7 +6,7 @@ Rows of two models are matched by ``sample_id``, never by position.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +153,21 @@ def _measured(student: pa.Table) -> bool:
 
 def _strings(column: pa.ChunkedArray) -> np.ndarray:
     return np.asarray(column.to_pylist(), dtype=object)
+
+
+def projection_of(study: Study, student: str, condition: str) -> Projection | None:
+    """Both layouts of the images of ``condition`` alone, one row per sample, or None."""
+    whole = study.projection(student, condition)
+    if whole is None:
+        return None
+    rows = np.flatnonzero(np.asarray(whole.conditions) == condition)
+    if len(rows) == len(whole.sample_ids):
+        return whole
+    if len(rows) == 0:
+        return None
+    names = ("sample_ids", "conditions", "teacher", "student", "far")
+    kept: dict[str, Any] = {name: np.asarray(getattr(whole, name))[rows] for name in names}
+    return replace(whole, **kept)
 
 
 def workspace_of(study: Study) -> Path:

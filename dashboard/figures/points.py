@@ -26,9 +26,17 @@ class MapPoints:
 
 
 def map_points(
-    pair: Pair, projection: Projection, class_names: Sequence[str], thumbnail_url: str
+    pair: Pair,
+    projection: Projection,
+    class_names: Sequence[str],
+    thumbnail_url: str,
+    *,
+    triggered: bool = False,
 ) -> MapPoints:
-    """Join ``pair`` with the layouts by sample id; samples without a place are left out."""
+    """Join ``pair`` with the layouts by sample id; samples without a place are left out.
+
+    ``triggered`` images carry a trigger and are drawn as diamonds.
+    """
     place = {str(name): row for row, name in enumerate(projection.sample_ids)}
     at = np.asarray([place.get(name, -1) for name in pair.sample_ids.tolist()], dtype=np.int64)
     rows = np.flatnonzero(at >= 0)
@@ -44,6 +52,7 @@ def map_points(
         student_probabilities=kept.student_confidence,
         kl=kept.kl,
         labels=kept.labels,
+        has_trigger=np.full(len(kept), triggered),
         thumbnail_url=thumbnail_url,
         thumbnail_index=at[rows],
     )

@@ -22,7 +22,7 @@ from dashboard.figures.sentences import neighbors_line
 from dashboard.figures.tables import csv_text
 from dashboard.loading import Pair
 from dashboard.pages.overview import nothing_left
-from dashboard.selection import find_sample
+from dashboard.selection import Selection, find_sample
 from dashboard.thumbnails import thumbnail_url
 
 SHOWN_NEIGHBORS = 6
@@ -61,7 +61,7 @@ def _current_row(view: View) -> tuple[int, np.ndarray]:
 
 def _first(view: View, order: np.ndarray) -> int:
     """The image that parts most among those with attribution maps, else among all."""
-    maps = view.study.attributions(view.selection.student).get("pair")
+    maps = _maps(view).get("pair")
     if maps is not None:
         mapped = np.isin(view.all.sample_ids[order].astype(str), np.asarray(maps.sample_ids))
         order = order[mapped] if mapped.any() else order
@@ -108,13 +108,12 @@ def _to_map(view: View, sample: str) -> None:
 
 
 def _picture(view: View, sample: str) -> str:
-    rows = np.flatnonzero(view.study.sample_ids == sample)
-    if (
-        view.selection.condition == CLEAN
-        and len(rows)
-        and view.study.has_array("images/inspection")
-    ):
-        return attributions.picture_uri(np.asarray(view.study.images[rows[0]]))
+    condition = view.selection.condition
+    rows = np.flatnonzero(view.study.condition_ids(condition) == sample)
+    key = "images/inspection" if condition == CLEAN else f"images/condition/{condition}"
+    if view.study.has_array(key) and len(rows):
+        pixels = view.study.condition_images(condition)[rows[0]]
+        return attributions.picture_uri(np.asarray(pixels))
     url = thumbnail_url(sample, view.selection.condition, view.study.digest)
     return escaped(url, 8000)
 
@@ -134,10 +133,13 @@ def _facts(pair: Pair, row: int) -> None:
     st.html(rows)
 
 
+def _maps(view: View) -> dict[str, AttributionMaps]:
+    return view.study.attributions(view.selection.student, view.selection.condition)
+
+
 def _which_pixels(view: View, row: int) -> None:
-    maps = view.study.attributions(view.selection.student)
-    clean = view.selection.condition == CLEAN
-    if set(maps) != {TEACHER, "student", "pair"} or not clean:
+    maps = _maps(view)
+    if set(maps) != {TEACHER, "student", "pair"}:
         messages.section("Which pixels")
         messages.empty(
             "No attribution maps", "This study holds none for this student and condition."
@@ -226,8 +228,9 @@ def _outside_probe(view: View, row: int, maps: AttributionMaps) -> None:
 
 def _nearest_mapped(view: View, row: int, maps: AttributionMaps) -> str | None:
     """Id of the image with maps that is nearest in the student's feature space."""
-    key = f"features/{view.selection.student}/{CLEAN}/{PENULTIMATE}"
-    ids = view.study.sample_ids
+    condition = view.selection.condition
+    key = f"features/{view.selection.student}/{condition}/{PENULTIMATE}"
+    ids = view.study.condition_ids(condition)
     own = np.flatnonzero(ids == view.all.sample_ids[row])
     mapped = np.flatnonzero(np.isin(ids, maps.sample_ids))
     if not view.study.has_array(key) or len(own) == 0 or len(mapped) == 0:
@@ -266,39 +269,50 @@ def _probabilities(view: View, model: str, row: int) -> np.ndarray:
 
 def _neighbors(view: View, row: int) -> None:
     messages.section("Its nearest neighbors", "Closest clean images in feature space, Euclidean.")
-    names, pair = view.class_names, view.all
-    answers_here = [names[pair.teacher_answer[row]], names[pair.student_answer[row]]]
+    names, clean = view.class_names, view.clean
+    own = [names[view.all.teacher_answer[row]], names[view.all.student_answer[row]]]
+    student = view.selection.student
     spaces = (
-        (TEACHER, "ds-teacher", messages.CIRCLE, "in the teacher", pair.teacher_answer),
-        (
-            view.selection.student,
-            "ds-student",
-            messages.SQUARE,
-            "in the student",
-            pair.student_answer,
-        ),
+        (TEACHER, "ds-teacher", messages.CIRCLE, "in the teacher", clean.teacher_answer),
+        (student, "ds-student", messages.SQUARE, "in the student", clean.student_answer),
     )
-    for model, color, mark, where, own_answers in spaces:
-        found = view.study.neighbors(model, view.selection.condition)
+    for model, color, mark, where, answered in spaces:
+        found = _nearest(view, model, row)
         if found is None:
             messages.empty("Not measured", f"No neighbors were computed {where}.")
             continue
-        indices = np.asarray(found.indices[row][:SHOWN_NEIGHBORS])
-        groups = own_answers if pair.labels is None else pair.labels
-        classes = [names[groups[index]] for index in indices]
+        samples, distances = found
+        groups = answered if clean.labels is None else clean.labels
+        class_of = dict(zip(clean.sample_ids.tolist(), groups.tolist(), strict=True))
+        classes = [names[class_of[sample]] for sample in samples]
         st.html(
             f'<div class="ds-row"><span class="{color} ds-nowrap">{mark} {where}</span>'
-            f'<span class="ds-sub">{neighbors_line(classes, answers_here)}</span></div>'
+            f'<span class="ds-sub">{neighbors_line(classes, own)}</span></div>'
             + neighbors_html(
-                [str(view.study.sample_ids[index]) for index in indices],
+                samples,
                 classes,
-                np.asarray(found.distances[row]),
+                distances,
                 lambda sample: thumbnail_url(sample, CLEAN, view.study.digest),
-                lambda sample: link("inspect", dataclasses.replace(view.selection, sample=sample)),
+                lambda sample: link("inspect", _clean_image(view, sample)),
             )
         )
-    kind = "labels" if pair.labels is not None else "the model’s own answers"
+    kind = "labels" if clean.labels is not None else "the model’s own answers"
     st.html(f'<div class="ds-sub">Classes are {kind}; numbers are distances.</div>')
+
+
+def _nearest(view: View, model: str, row: int) -> tuple[list[str], np.ndarray] | None:
+    """Ids and distances of the clean images nearest to the image of ``row``, or None."""
+    condition = view.selection.condition
+    found = view.study.neighbors(model, condition)
+    at = np.flatnonzero(view.study.condition_ids(condition) == view.all.sample_ids[row])
+    if found is None or len(at) == 0:
+        return None
+    indices = np.asarray(found.indices[at[0]][:SHOWN_NEIGHBORS])
+    return [str(view.study.sample_ids[index]) for index in indices], found.distances[at[0]]
+
+
+def _clean_image(view: View, sample: str) -> Selection:
+    return dataclasses.replace(view.selection, sample=sample, condition=CLEAN)
 
 
 def exports(view: View) -> list[Export]:

@@ -8,6 +8,7 @@ import numpy as np
 import streamlit as st
 
 from analysis.errors import DistillscopeError
+from analysis.records import TRIGGER, TRIGGER_PERTURBATION
 from dashboard import messages
 from dashboard.components.links import link
 from dashboard.components.pair_map import PairMapState, pair_map
@@ -63,7 +64,14 @@ def _color_picker(view: View) -> str:
 def _points(key: tuple[str, str, str], _view: View) -> MapPoints:
     assert _view.projection is not None
     url = thumbnail_template(_view.selection.condition, _view.study.digest)
-    return map_points(_view.all, _view.projection, _view.class_names, url)
+    triggered = _view.selection.condition in (TRIGGER, TRIGGER_PERTURBATION)
+    return map_points(
+        _view.all,
+        _view.projection,
+        _view.class_names,
+        url,
+        triggered=triggered,
+    )
 
 
 def _maps(view: View, color: str) -> np.ndarray:
@@ -74,7 +82,7 @@ def _maps(view: View, color: str) -> np.ndarray:
     mask, wish = _wish(view, found)
     teacher, student = quality.teacher_quality, quality.student_quality
     state = pair_map(
-        key=f"map_{selection.student}",
+        key=f"map_{selection.student}_{selection.condition}",
         points=found.points,
         color=point_colors(view.all.rows(found.rows), color, view.class_names),
         titles=("Teacher", selection.student),

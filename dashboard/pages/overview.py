@@ -10,7 +10,7 @@ import numpy as np
 import streamlit as st
 
 from analysis.divergence.classes import count_answers
-from analysis.records import Interval
+from analysis.records import TEACHER, Interval
 from dashboard import messages
 from dashboard.bar import filter_parts
 from dashboard.components.links import link
@@ -119,6 +119,8 @@ def _headline(view: View, measures: Mapping[str, Interval | None]) -> None:
                 teacher=headline.teacher_values(view.all),
             )
         )
+    else:
+        rows += _other_conditions(view)
     table = headline.headline_table(rows, view.colors, labeled=view.all.labels is not None)
     null = (
         f"grey band: {count_of(len(names), 'reference student')} of the same teacher"
@@ -129,6 +131,24 @@ def _headline(view: View, measures: Mapping[str, Interval | None]) -> None:
         f'{table}<div class="ds-sub" style="margin-top:6px">{messages.SQUARE} this student, 95 % '
         f"bootstrap interval &nbsp;·&nbsp; {messages.CIRCLE} the teacher &nbsp;·&nbsp; {null}</div>"
     )
+
+
+def _other_conditions(view: View) -> list[headline.HeadlineRow]:
+    """The stored measures on every condition but the one that is looked at."""
+    study, student = view.study, view.selection.student
+    rows = []
+    for slug, condition in study.conditions.items():
+        measures = study.measures(student, slug)
+        if slug == view.selection.condition or not measures:
+            continue
+        teacher = study.measures(TEACHER, slug)
+        own = {name: value.value for name, value in teacher.items() if value is not None}
+        rows.append(
+            headline.HeadlineRow(
+                name=condition.name, n=condition.n, measures=measures, references={}, teacher=own
+            )
+        )
+    return rows
 
 
 def _drift(view: View) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -254,6 +256,82 @@ def test_a_saved_set_filters(run: Run, tiny_study: Path, tmp_path: Path) -> None
     assert "3 of 120 images" in text_of(run("Map", query, copy))
 
 
+# --- conditions ----------------------------------------------------------------------------
+
+
+def with_condition(tiny_study: Path, folder: Path) -> Path:
+    """A copy whose condition ``again`` shows the first 100 images as they are."""
+
+    def add(manifest: dict[str, Any]) -> None:
+        arrays, records, copy = manifest["arrays"], manifest["records"], folder / "altered"
+        for key in list(arrays):
+            if "/clean" in key:
+                arrays[key.replace("/clean", "/again")] = arrays[key]
+        for key in list(records):
+            if "/clean" in key:
+                records[key.replace("/clean", "/again")] = records[key]
+        new = {
+            "ids/condition/again": np.load(copy / arrays["ids/inspection"])[:100],
+            "images/condition/again": np.load(copy / arrays["images/inspection"])[:100],
+        }
+        for model in manifest["models"]:
+            layout = np.load(copy / arrays[f"layout/{model}"])[:100]
+            new[f"placed/{model}/again/layout"] = layout
+            new[f"placed/{model}/again/far"] = np.zeros(100, dtype=bool)
+        for at, (key, array) in enumerate(new.items()):
+            arrays[key] = f"arrays/{at:064x}.npy"
+            np.save(copy / arrays[key], array)
+        for key, name in list(manifest["samples"].items()):
+            other = name.replace("/clean", "/again")
+            pq.write_table(pq.read_table(copy / name).slice(0, 100), copy / other)
+            manifest["samples"][key.replace("/clean", "/again")] = other
+        manifest["thumbnails"]["again"] = manifest["thumbnails"]["clean"]
+        clean = manifest["conditions"]["clean"]
+        changes = {"name": "Again <b>", "slug": "again", "n": 100, "covers_all": False}
+        manifest["conditions"]["again"] = {**clean, **changes}
+
+    return altered(tiny_study, folder, add)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_condition_shows_its_own_images(
+    run: Run, tiny_study: Path, tmp_path: Path, page: str
+) -> None:
+    copy = with_condition(tiny_study, tmp_path)
+    clean = run(page, {"student": "alpha"}, copy)
+    assert "120 images · " in text_of(clean)
+    again = run(page, {"student": "alpha", "condition": "again"}, copy)
+    text = text_of(again)
+    assert "100 images · " in text
+    assert "Again <b>" not in text
+    if page == "Overview":
+        # Both conditions at once, the one that is looked at first.
+        assert text.index("Again &lt;b&gt;") < text.index(">Clean<")
+        assert "n = 120" in text
+    if page == "Map":
+        assert "No maps for this condition" not in text
+    if page == "Inspect":
+        assert text.count('class="ds-map"') in (0, 3)
+        assert "of 6 “" in text
+
+
+def test_another_condition_keeps_the_images_of_a_lasso(
+    run: Run, tiny_study: Path, tmp_path: Path
+) -> None:
+    copy = with_condition(tiny_study, tmp_path)
+    projection = Study.open(copy).projection("alpha")
+    assert projection is not None
+    x = float(np.median(projection.teacher[:, 0]))
+    lasso = Lasso.around("teacher", ((x, -1e3), (x + 1e3, -1e3), (x + 1e3, 1e3), (x, 1e3)))
+    inside = lasso.contains(projection.teacher)
+    at = run("Overview", {"student": "alpha", "within": lasso.to_text()}, copy)
+    assert f"{int(inside.sum())} of 120 images" in text_of(at)
+    at.get("button_group")[0].set_value("again").run()
+    assert param(at, "condition") == "again"
+    assert param(at, "within").startswith("set_")
+    assert f"{int(inside[:100].sum())} of 100 images" in text_of(at)
+
+
 # --- bad input -----------------------------------------------------------------------------
 
 
@@ -320,9 +398,6 @@ def test_without_labels_everything_else_works(
 
 
 def strip_labels(copy: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     for path in (copy / "samples").rglob("*.parquet"):
         table = pq.read_table(path)
         for name in ("label", "p_label", "correct", "negative_flips"):
