@@ -22,7 +22,8 @@ from typing import Any
 
 import streamlit
 from starlette.middleware import Middleware
-from starlette.responses import PlainTextResponse
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit.runtime.pages_manager import PagesManager
@@ -150,8 +151,18 @@ def build_app(study_dir: Path) -> streamlit.App:
     # The pages are functions that app.py names. Without this a first request for /map would run
     # pages/map.py as a script, because a folder of that name lies beside app.py.
     PagesManager.uses_pages_directory = False
-    routes: list[Route] = [thumbnail_route(study_dir), *pair_map_routes()]
+    routes: list[Route] = [
+        thumbnail_route(study_dir),
+        *pair_map_routes(),
+        Route("/overview", to_first_page),
+    ]
     return streamlit.App(_FOLDER / "app.py", routes=routes, middleware=[Middleware(Protection)])
+
+
+def to_first_page(request: Request) -> Response:
+    """The first page has no name of its own in Streamlit; an address with its name leads to it."""
+    query = f"?{request.url.query}" if request.url.query else ""
+    return RedirectResponse(f"/{query}", status_code=307)
 
 
 def free_port(port: int | None) -> int:

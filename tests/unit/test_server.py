@@ -57,6 +57,14 @@ async def echo(request: Request) -> Response:
 PROTECTED = Starlette(routes=[Route("/", echo)], middleware=[Middleware(Protection)])
 
 
+def test_the_first_page_has_an_address_too() -> None:
+    app = Starlette(routes=[Route("/overview", server.to_first_page)])
+    status, headers, _ = ask(app, "/overview?student=b&within=set_1")
+    assert status == 307
+    assert headers["location"] == "/?student=b&within=set_1"
+    assert ask(app, "/overview")[1]["location"] == "/"
+
+
 # --- headers and hosts ---------------------------------------------------------------------
 
 
