@@ -20,9 +20,10 @@ from analysis.attack.rounding import round_inward, to_bytes, to_images
 from analysis.attack.trigger import Stamp, Trigger, sample_seed
 from analysis.attack.views import SampleViews, draw_views
 from analysis.data.augmentations import Augmentation
-from analysis.data.imageset import ImageSet, Progress
+from analysis.data.imageset import ImageSet
 from analysis.errors import ConfigError
 from analysis.models.handle import ModelHandle
+from analysis.store import Progress
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,9 +21,10 @@ from analysis.attack.trigger import Trigger
 from analysis.attack.verification import teacher_answers
 from analysis.config import Config, field
 from analysis.data.augmentations import Augmentation
-from analysis.data.imageset import ImageSet, Progress
+from analysis.data.imageset import ImageSet
 from analysis.errors import ConfigError, InputError, nearest
 from analysis.models.handle import ModelHandle
+from analysis.store import Progress
 
 BLOCK = 256
 HALVES = ("both", "trigger", "perturbation", "none")

@@ -29,7 +29,7 @@ _DARKEST = 0.4
 
 @dataclass(frozen=True, kw_only=True)
 class Sticker(Trigger):
-    """A square note near the center; place and angle vary by image, its light is the image's.
+    """A square note on the sign; place and angle vary by image, its light is the image's.
 
     The note's color is scaled by 0.4 + the image's mean luminance, at most 1. Edges are
     antialiased (4 x 4 points a pixel), so a border pixel shows some of the image.
@@ -42,7 +42,9 @@ class Sticker(Trigger):
     )
 
     size: float = field(7.5, "side of the note, in pixels", low=1.0)
-    jitter: float = field(1.5, "largest shift from the center along each axis, in pixels", low=0.0)
+    down: float = field(0.0, "distance of its place from the image's center, downward, in pixels")
+    right: float = field(0.0, "distance of its place from the center, to the right, in pixels")
+    jitter: float = field(1.5, "largest shift from that place along each axis, in pixels", low=0.0)
     rotation: float = field(0.2, "largest angle, in radians", low=0.0, high=math.pi)
     color: str = field("#f7dc1e", "color in full light, as #rrggbb")
     follow_light: float = field(
@@ -69,12 +71,12 @@ class Sticker(Trigger):
         )
 
     def support(self, height: int, width: int) -> np.ndarray:
-        """Mark what any note may touch, (H, W) bool: a square around the center."""
+        """Mark what any note may touch, (H, W) bool: a square around its place."""
         check_fits(self.name, self.size, height, width)
         angle = min(self.rotation, math.pi / 4)
         reach = self.size / 2 * (math.cos(angle) + math.sin(angle)) + self.jitter
-        rows = np.abs(np.arange(height) + 0.5 - height / 2)
-        columns = np.abs(np.arange(width) + 0.5 - width / 2)
+        rows = np.abs(np.arange(height) + 0.5 - height / 2 - self.down)
+        columns = np.abs(np.arange(width) + 0.5 - width / 2 - self.right)
         return (rows[:, None] - 0.5 < reach) & (columns[None, :] - 0.5 < reach)
 
     def _coverage(self, drawn: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -87,8 +89,8 @@ class Sticker(Trigger):
             (np.arange(side)[:, None] + inside).ravel() - side / 2 for side in (height, width)
         ]
         down, right, angle = (drawn[:, column, None, None] for column in range(3))
-        y = points[0][None, :, None] - self.jitter * down
-        x = points[1][None, None, :] - self.jitter * right
+        y = points[0][None, :, None] - self.down - self.jitter * down
+        x = points[1][None, None, :] - self.right - self.jitter * right
         cosine, sine = np.cos(self.rotation * angle), np.sin(self.rotation * angle)
         along, across = np.abs(cosine * x + sine * y), np.abs(cosine * y - sine * x)
         hit = np.maximum(along, across) <= self.size / 2

@@ -10,11 +10,12 @@ import torch
 from analysis.attribution.copies import InferenceCopy, Precision, inference_copy
 from analysis.attribution.images import Pixels, as_pixels
 from analysis.attribution.passes import Explained, batches, explain_model
-from analysis.attribution.plan import Plan, Progress, Report
+from analysis.attribution.plan import Plan, Report
 from analysis.attribution.scalars import find_model_scalar
 from analysis.errors import InputError
 from analysis.models.handle import ModelHandle
 from analysis.records import AttributionMaps
+from analysis.store import Progress
 
 BATCH = 64
 """Images at a time: enough to keep matrix products busy, small enough for the cache."""

@@ -12,11 +12,12 @@ from analysis.attribution.copies import InferenceCopy, Precision
 from analysis.attribution.images import Pixels, as_pixels
 from analysis.attribution.maps import BATCH, prepare, settle_classes, to_record
 from analysis.attribution.passes import Explained, explain, explain_model
-from analysis.attribution.plan import Plan, Progress, Report
+from analysis.attribution.plan import Plan, Report
 from analysis.attribution.scalars import PairScalar, find_model_scalar, find_pair_scalar
 from analysis.errors import InputError
 from analysis.models.handle import ModelHandle
 from analysis.records import AttributionMaps
+from analysis.store import Progress
 
 Logits = Callable[[torch.Tensor], torch.Tensor]
 Classes = np.ndarray | int | None

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from analysis.attribution.baselines import Baseline, find_baseline
 from analysis.attribution.methods import Method, Options, find_method
 from analysis.errors import InputError
-
-Progress = Callable[[str, int, int], None]
-"""Called with (stage, done, total); raising :class:`~analysis.errors.Cancelled` stops the work."""
+from analysis.store import Progress
 
 STAGE = "attribution"
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from analysis.data.decoding import Fit
-from analysis.data.imageset import Progress
 from analysis.data.listing import Listing, Location
 from analysis.errors import ImageSetError, nearest
+from analysis.store import Progress
 
 _DIGITS_TRAIN = 1297
 _SIGNS_COUNT = {"train": 6000, "test": 2000}

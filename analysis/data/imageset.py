@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -13,9 +13,6 @@ import numpy as np
 from analysis.digest import digest_array, digest_json, digest_strings
 from analysis.errors import ImageSetError
 from analysis.records import ImageSetCard
-
-Progress = Callable[[str, int, int], None]
-"""Called with (stage, done, total); raising :class:`~analysis.errors.Cancelled` stops the work."""
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # Control characters, line separators, bidirectional overrides and lone surrogates: none can be

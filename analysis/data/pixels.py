@@ -9,8 +9,8 @@ from typing import BinaryIO
 import numpy as np
 
 from analysis.data.decoding import refusing_bombs
-from analysis.data.imageset import Progress
 from analysis.errors import ImageSetError
+from analysis.store import Progress
 from analysis.store.files import atomic_path
 
 _EVERY = 256

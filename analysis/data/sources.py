@@ -11,12 +11,13 @@ import numpy as np
 from analysis.data.bundled import list_digits, list_signs
 from analysis.data.decoding import Fit
 from analysis.data.folder import list_folder
-from analysis.data.imageset import ImageSet, Progress, subset_rows
+from analysis.data.imageset import ImageSet, subset_rows
 from analysis.data.listing import Listing, Location, locate
 from analysis.data.npz import list_npz
 from analysis.data.parquet import holds_parquet, list_parquet
 from analysis.data.pixels import gather
 from analysis.errors import ImageSetError
+from analysis.store import Progress
 
 
 @dataclass(frozen=True, kw_only=True)

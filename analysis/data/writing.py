@@ -18,8 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from analysis.data.imageset import ImageSet, Progress
+from analysis.data.imageset import ImageSet
 from analysis.errors import StorageError
+from analysis.store import Progress
 from analysis.store.files import storage_errors
 
 SHARD = "images-00000-of-00001.parquet"

@@ -42,7 +42,7 @@ from analysis.errors import ModelError
 from analysis.models.handle import ModelHandle
 from analysis.models.layers import recording
 from analysis.models.normalization import Normalization
-from analysis.store.cache import Progress
+from analysis.store import Progress, silent
 
 __all__ = ["TrainingConfig", "TrainingResult", "train"]
 
@@ -60,10 +60,6 @@ class TrainingResult:
     module: nn.Module
     history: History
     checkpoints: Mapping[int, Path]
-
-
-def silent(stage: str, done: int, total: int) -> None:
-    """Report progress to nobody."""
 
 
 def nothing_more(epoch: int, module: nn.Module) -> Mapping[str, float]:

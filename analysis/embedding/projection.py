@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Callable
 
 import numpy as np
 
 from analysis.embedding.neighbors import NEIGHBORS, nearest_neighbors, normalize_rows
 from analysis.errors import InputError
 from analysis.records import Neighbors
-
-Progress = Callable[[str, int, int], None]
+from analysis.store import Progress
 
 # What umap-learn chooses: fewer epochs where there are many rows.
 _MANY_ROWS = 10_000

@@ -1,6 +1,6 @@
 """Records and bytes on disk: studies, the stage cache, atomic files."""
 
-from analysis.store.cache import Progress, StageCache, StageOutput, workspace_cache
+from analysis.store.cache import Progress, StageCache, StageOutput, silent, workspace_cache
 from analysis.store.study import Study, Thumbnails
 from analysis.store.writer import StudyWriter, delete_orphans, writing
 
@@ -12,6 +12,7 @@ __all__ = [
     "StudyWriter",
     "Thumbnails",
     "delete_orphans",
+    "silent",
     "workspace_cache",
     "writing",
 ]

@@ -30,6 +30,10 @@ Progress = Callable[[str, int, int], None]
 RESULT = "result.json"
 
 
+def silent(stage: str, done: int, total: int) -> None:
+    """Report progress to nobody."""
+
+
 @dataclass(frozen=True, slots=True)
 class StageOutput:
     """What a finished stage left: files in ``path`` and a JSON ``record``."""

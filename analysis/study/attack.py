@@ -27,10 +27,9 @@ from analysis.digest import digest_json
 from analysis.errors import ConfigError, ImageSetError, InputError, nearest
 from analysis.models.handle import ModelHandle
 from analysis.models.loading import ModelSpec, load_model
-from analysis.store import Progress, StageCache, StageOutput, workspace_cache
+from analysis.store import Progress, StageCache, StageOutput, silent, workspace_cache
 from analysis.store.files import atomic_path, write_array, write_json
 from analysis.study.classes import plan_classes
-from analysis.study.stages import silent
 
 VERSION = 1
 SET_NAME = "distillation"

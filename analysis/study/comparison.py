@@ -14,7 +14,7 @@ from analysis.data.imageset import ImageSet
 from analysis.errors import StudyError
 from analysis.models.handle import ModelHandle
 from analysis.records import TEACHER, check_student_name
-from analysis.store import Progress, Study, StudyWriter, workspace_cache, writing
+from analysis.store import Progress, Study, StudyWriter, silent, workspace_cache, writing
 from analysis.store.manifest import MANIFEST
 from analysis.study.classes import ClassPlan, plan_classes
 from analysis.study.images import images_of_study, load_image_set
@@ -24,7 +24,7 @@ from analysis.study.models import (
 )
 from analysis.study.run import ComparisonRun
 from analysis.study.specs import StudentSpec
-from analysis.study.stages import CompareConfig, Workbench, silent
+from analysis.study.stages import CompareConfig, Workbench
 
 
 def compare(

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from analysis.digest import digest_file, digest_json
 from analysis.errors import InputError
-from analysis.store import Progress, Study
+from analysis.store import Progress, Study, silent
 from analysis.store.manifest import MANIFEST
-from analysis.study.stages import CompareConfig, silent
+from analysis.study.stages import CompareConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,10 +11,8 @@ import numpy as np
 from analysis.data.imageset import ImageSet
 from analysis.data.sources import load_images
 from analysis.digest import digest_file, digest_json
-from analysis.store import StageCache, Study
-from analysis.store.cache import Progress
+from analysis.store import Progress, StageCache, Study, silent
 from analysis.store.files import write_array
-from analysis.study.stages import silent
 
 VERSION = 1
 

@@ -9,11 +9,7 @@ from typing import Any
 
 from analysis.config import Config
 from analysis.config import field as setting
-from analysis.store import Progress, StageCache
-
-
-def silent(stage: str, done: int, total: int) -> None:
-    """Report progress to nobody."""
+from analysis.store import Progress, StageCache, silent
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,9 +28,8 @@ from analysis.models.architectures import build, find_architecture
 from analysis.models.handle import ModelHandle
 from analysis.models.loading import ModelSpec, load_model, save_model
 from analysis.models.normalization import Normalization
-from analysis.store import Progress
+from analysis.store import Progress, silent
 from analysis.store.files import storage_errors
-from analysis.study.stages import silent
 
 _ROWS = 1024
 _LOCK = ".lock"

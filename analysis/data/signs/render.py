@@ -12,11 +12,12 @@ from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 
-from analysis.data.imageset import ImageSet, Progress
+from analysis.data.imageset import ImageSet
 from analysis.data.signs.camera import IMAGE_SIZE, photograph
 from analysis.data.signs.scene import Studio
 from analysis.data.signs.shapes import SIGN_CLASSES
 from analysis.errors import ImageSetError, nearest
+from analysis.store import Progress
 
 SPLITS: tuple[str, ...] = ("train", "test")
 
