@@ -66,13 +66,16 @@ def pair_map(
     highlight: np.ndarray | None = None,
     quality: str = "",
     height: int = 460,
+    frame: tuple[float, float, float, float] | None = None,
 ) -> PairMapState:
     """Show both maps of ``points`` and return what is selected.
 
     ``selection`` sets the selection, as a mask (N,) or a polygon: it acts when it changes, so a
     page may hand back what it was told; None leaves the user's choice alone, a mask without a
     sample clears it. ``highlight`` (N,) bool keeps the rest as pale ghosts that cannot be
-    selected. ``quality`` stands below on the right, ``height`` is that of the maps in pixels.
+    selected. ``quality`` stands below on the right, ``height`` is that of the maps in pixels,
+    ``frame`` (left, right, bottom, top) what is in view where the points do not decide it: rows of
+    layouts that follow one another stay in one frame.
     Zoom, tool and selection survive another coloring and another theme. Needs :func:`routes` in
     the application. Raises :class:`InputError` when lengths differ.
     """
@@ -92,6 +95,7 @@ def pair_map(
         "shapes": list(points.shape_names),
         "quality": quality,
         "height": height,
+        "frame": None if frame is None else [float(side) for side in frame],
         "thumbnail": points.thumbnail_url,
         "legend": color.legend,
         "palettes": {"light": asdict(LIGHT), "dark": asdict(DARK)},

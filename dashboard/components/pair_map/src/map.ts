@@ -100,7 +100,10 @@ export class PairMap {
     this.reporter.forget();
     this.selection = new Selection(this.data.count);
     this.camera = new Camera(this.data.key);
-    this.bounds = boundsOf(points.f4("teacher"), points.f4("student"));
+    const { frame } = this.data;
+    this.bounds = frame
+      ? { left: frame[0], right: frame[1], bottom: frame[2], top: frame[3] }
+      : boundsOf(points.f4("teacher"), points.f4("student"));
     this.camera.frame(this.bounds);
     this.ringed = -1;
     this.isolated = null;

@@ -57,6 +57,8 @@ export interface MapData {
   shapes: [string, string];
   quality: string;
   height: number;
+  /** Left, right, bottom and top of what is in view, where the points do not decide it. */
+  frame: [number, number, number, number] | null;
   thumbnail: string | null;
   legend: Legend;
   palettes: { light: Palette; dark: Palette };
