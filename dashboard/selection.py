@@ -22,6 +22,7 @@ from analysis.records import CLEAN
 
 MAX_VERTICES = 40
 MAX_QUERY_BYTES = 2000
+TOUR_STEPS = 6
 COLORINGS = ("label", "answer", "divergence", "overlap", "flags")
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -115,7 +116,8 @@ class Selection:
     ``cell`` (teacher's answer, student's answer), ``group`` (a class: of the label, or of the
     teacher's answer where there are no labels), ``differ`` (only images that the two answer
     differently) and ``within`` together are the cross-filter. ``picked`` is what is selected on
-    the map, ``sample`` the image that Inspect shows, ``color`` how the map is colored.
+    the map, ``sample`` the image that Inspect shows, ``color`` how the map is colored, ``epoch``
+    the checkpoint that Training shows, ``step`` (from 1) where the Tour stands.
     """
 
     student: str
@@ -127,6 +129,8 @@ class Selection:
     picked: Region | None = None
     sample: str | None = None
     color: str = "label"
+    epoch: int | None = None
+    step: int | None = None
 
     @property
     def filtered(self) -> bool:
@@ -163,6 +167,10 @@ class Selection:
             query["sample"] = sample_token(self.sample)
         if self.color != "label":
             query["color"] = self.color
+        if self.epoch is not None:
+            query["epoch"] = str(self.epoch)
+        if self.step is not None:
+            query["step"] = str(self.step)
         return query
 
     @classmethod
@@ -190,6 +198,8 @@ class Selection:
             picked=reader.region("picked"),
             sample=query.get("sample"),
             color=reader.choice("color", list(COLORINGS), "label"),
+            epoch=reader.index("epoch", 1_000_000),
+            step=reader.index("step", TOUR_STEPS + 1),
         )
         return selection, tuple(reader.messages)
 

@@ -47,6 +47,8 @@ selections = st.builds(
     picked=regions,
     sample=st.none() | st.text(min_size=1, max_size=30).filter(lambda t: t[0] != "~"),
     color=st.sampled_from(COLORINGS),
+    epoch=st.none() | st.integers(0, 999_999),
+    step=st.none() | st.integers(0, 6),
 )
 
 
@@ -65,14 +67,14 @@ def test_the_url_stays_short_at_its_longest() -> None:
     region = Lasso.around("student", points)
     selection = Selection(
         student="s" * 64, condition="c" * 64, cell=(999, 999), group=999, differ=True,
-        within=region, picked=region, sample="é" * 5000, color="divergence",
+        within=region, picked=region, sample="é" * 5000, color="divergence", epoch=999_999, step=6,
     )  # fmt: skip
     assert len(urlencode(selection.to_query())) < MAX_QUERY_BYTES
 
 
 @given(st.dictionaries(
     st.sampled_from(["student", "condition", "cell", "class", "differ", "within", "picked",
-                     "sample", "color", "other"]),
+                     "sample", "color", "epoch", "step", "other"]),
     st.text(max_size=200),
 ))  # fmt: skip
 def test_every_url_shows_a_page(query: dict[str, str]) -> None:
@@ -97,6 +99,8 @@ def test_every_url_shows_a_page(query: dict[str, str]) -> None:
         ("picked", "student_1_2_3_4_nan_6", "3 to 40 points"),
         ("picked", "nobody_1_2_3_4_5_6", "3 to 40 points"),
         ("color", "<script>", "names color '<script>'"),
+        ("epoch", "-3", "names epoch '-3'"),
+        ("step", "7", "expected 0 to 6"),
     ],
 )
 def test_an_unusable_value_is_named_and_left_out(name: str, value: str, says: str) -> None:
