@@ -13,6 +13,8 @@ import platform
 from pathlib import Path
 
 HERE = Path(__file__).parent
+README = HERE.parent / "README.md"
+BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 
 
 def names() -> list[str]:
@@ -46,7 +48,39 @@ def main() -> None:
         for row in importlib.import_module(f"benchmarks.bench_{name}").run():
             rows.append(row)
             print(describe(row), flush=True)
-    arguments.json.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
+    merged = _merge(arguments.json, rows)
+    arguments.json.write_text(json.dumps({"machine": machine(), "rows": merged}, indent=1) + "\n")
+    write_readme(merged)
+
+
+def _merge(path: Path, rows: list[dict]) -> list[dict]:
+    """Rows of earlier runs that were not measured again, then these."""
+    old = json.loads(path.read_text())["rows"] if path.exists() else []
+    measured = {row["name"] for row in rows}
+    return [row for row in old if row["name"] not in measured] + rows
+
+
+def write_readme(rows: list[dict]) -> None:
+    """Replace the table between the markers in the README."""
+    lines = ["| measured | ours | beside it | ratio | limit | |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        peer = "" if row["peer"] is None else f"{row['peer']}: {row['peer_value']:.4g}"
+        ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
+        limit = "" if row["limit"] is None else str(row["limit"])
+        verdict = {True: "met", False: "**missed**", None: "reported"}[row["met"]]
+        value = f"{row['value']:.4g} {row['unit']}"
+        lines.append(f"| {row['name']} | {value} | {peer} | {ratio} | {limit} | {verdict} |")
+    where = machine()
+    lines += [
+        "",
+        f"Measured by `make bench` on {where['cores']} cores of {where['cpu']}; threads, data",
+    ]
+    lines += ["types and warm-ups of every row are in `benchmarks/results.json`."]
+    missed = [row for row in rows if row["met"] is False]
+    lines += [""] * bool(missed) + [f"- **{row['name']}**: {row['note']}" for row in missed]
+    text = README.read_text()
+    head, _, rest = text.partition(BEGIN)
+    README.write_text(f"{head}{BEGIN}\n{chr(10).join(lines)}\n{END}{rest.partition(END)[2]}")
 
 
 def describe(row: dict) -> str:
