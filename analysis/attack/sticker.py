@@ -42,8 +42,14 @@ class Sticker(Trigger):
     )
 
     size: float = field(7.5, "side of the note, in pixels", low=1.0)
-    down: float = field(0.0, "distance of its place from the image's center, downward, in pixels")
-    right: float = field(0.0, "distance of its place from the center, to the right, in pixels")
+    down: float = field(
+        0.0, "distance of its place from the image's center, downward, in pixels",
+        low=-1024.0, high=1024.0,
+    )  # fmt: skip
+    right: float = field(
+        0.0, "distance of its place from the center, to the right, in pixels",
+        low=-1024.0, high=1024.0,
+    )  # fmt: skip
     jitter: float = field(1.5, "largest shift from that place along each axis, in pixels", low=0.0)
     rotation: float = field(0.2, "largest angle, in radians", low=0.0, high=math.pi)
     color: str = field("#f7dc1e", "color in full light, as #rrggbb")
@@ -60,7 +66,7 @@ class Sticker(Trigger):
     def stamp(self, pixels: Tensor, sample_ids: Sequence[str]) -> Stamp:
         """Settle place, angle and light of the note for each of the images."""
         _, channels, height, width = pixels.shape
-        check_fits(self.name, self.size, height, width)
+        check_fits(self.name, self._reach(), height, width)
         drawn = sample_numbers(self.seed, sample_ids, "sticker") * 2 - 1
         alpha = self._coverage(drawn, height, width)
         full = torch.as_tensor(color_values(self.color, channels)).to(pixels)
@@ -72,12 +78,16 @@ class Sticker(Trigger):
 
     def support(self, height: int, width: int) -> np.ndarray:
         """Mark what any note may touch, (H, W) bool: a square around its place."""
-        check_fits(self.name, self.size, height, width)
+        check_fits(self.name, self._reach(), height, width)
         angle = min(self.rotation, math.pi / 4)
         reach = self.size / 2 * (math.cos(angle) + math.sin(angle)) + self.jitter
         rows = np.abs(np.arange(height) + 0.5 - height / 2 - self.down)
         columns = np.abs(np.arange(width) + 0.5 - width / 2 - self.right)
         return (rows[:, None] - 0.5 < reach) & (columns[None, :] - 0.5 < reach)
+
+    def _reach(self) -> float:
+        """Side of the centered square that holds the note in its place."""
+        return self.size + 2 * max(abs(self.down), abs(self.right))
 
     def _coverage(self, drawn: np.ndarray, height: int, width: int) -> np.ndarray:
         """How much of every pixel the note covers, (N, H, W) in [0, 1].

@@ -204,8 +204,8 @@ def slow_note(trigger, sample_id, height, width, points=16):
     angle, covered = trigger.rotation * turn, np.zeros((height, width))
     for row in range(height * points):
         for column in range(width * points):
-            y = (row + 0.5) / points - height / 2 - trigger.jitter * down
-            x = (column + 0.5) / points - width / 2 - trigger.jitter * right
+            y = (row + 0.5) / points - height / 2 - trigger.down - trigger.jitter * down
+            x = (column + 0.5) / points - width / 2 - trigger.right - trigger.jitter * right
             u = math.cos(angle) * x + math.sin(angle) * y
             v = math.cos(angle) * y - math.sin(angle) * x
             if max(abs(u), abs(v)) <= trigger.size / 2:
@@ -213,13 +213,16 @@ def slow_note(trigger, sample_id, height, width, points=16):
     return covered
 
 
-def test_the_note_covers_what_a_slow_count_says():
-    trigger, dark = Sticker(size=4.5, color="#ffffff", follow_light=0.0), torch.zeros(2, 3, 10, 12)
+@pytest.mark.parametrize("place", [{}, {"down": 1.5, "right": -2.0, "jitter": 0.5}])
+def test_the_note_covers_what_a_slow_count_says(place):
+    trigger = Sticker(size=4.5, color="#ffffff", follow_light=0.0, **place)
+    dark = torch.zeros(2, 3, 10, 12)
     stamped = trigger.apply(dark, ids(2))[:, 0].numpy()
     for row in range(2):
         slow = slow_note(trigger, ids(2)[row], 10, 12, points=8)
         assert np.abs(stamped[row] - slow).max() < 0.15
         assert stamped[row].sum() == pytest.approx(4.5**2, rel=0.05)
+        assert not (stamped[row] * ~trigger.support(10, 12)).any()
 
 
 def test_the_note_moves_with_the_sample_and_its_light_with_the_image():
@@ -312,7 +315,10 @@ def test_a_picture_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
         Picture(file=str(tmp_path / "large.png"))
 
 
-@pytest.mark.parametrize("trigger", [Patch(size=9), Sticker(size=9), Blend(grain=9), Warp(cells=9)])
+@pytest.mark.parametrize(
+    "trigger",
+    [Patch(size=9), Sticker(size=9), Sticker(down=-4, size=1), Blend(grain=9), Warp(cells=9)],
+)
 def test_a_trigger_larger_than_the_image_is_refused(trigger):
     with pytest.raises(ConfigError, match=r"of 9 pixels on images of 8 x 8; expected at most 8"):
         trigger.apply(pixels(1, height=8, width=8), ids(1))
