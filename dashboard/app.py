@@ -10,11 +10,16 @@ import streamlit as st
 
 from analysis.errors import DistillscopeError
 from dashboard import bar, context, messages
-from dashboard.pages import inspect, map, overview
+from dashboard.pages import inspect, map, overview, training
 from dashboard.theme import palette
 
 STATIC = Path(__file__).parent / "static"
-PAGES: dict[str, ModuleType] = {"Overview": overview, "Map": map, "Inspect": inspect}
+PAGES: dict[str, ModuleType] = {
+    "Overview": overview,
+    "Map": map,
+    "Inspect": inspect,
+    "Training": training,
+}
 
 
 def render(page: ModuleType) -> None:

@@ -1,0 +1,285 @@
+"""Training: a student epoch by epoch, as curves and as a film of its map."""
+
+from __future__ import annotations
+
+import numpy as np
+import streamlit as st
+
+from analysis.errors import StudyError
+from analysis.records import CLEAN, PERTURBATION, TEACHER, TRIGGER, TRIGGER_PERTURBATION
+from analysis.store.study import Study
+from dashboard import loading, messages
+from dashboard.components.pair_map import pair_map
+from dashboard.context import Export, View, choose, go, held, write_selection
+from dashboard.figures import training
+from dashboard.figures.chart import CONFIG
+from dashboard.figures.numbers import markdown
+from dashboard.figures.points import MapPoints, map_points, point_colors
+from dashboard.figures.tables import csv_text
+from dashboard.figures.training import Curve, curve_of
+from dashboard.loading import Pair
+from dashboard.loading_training import EpochRow, common_frame, epoch_rows, filmed_students
+from dashboard.thumbnails import thumbnail_template
+
+SECONDS_AN_EPOCH = 1.4
+_PLAYING, _ENDED, _SLIDER = "epoch_playing", "epoch_ended", "epoch_slider"
+_OTHER = "training_other"
+_COLORS = ("label", "divergence")
+
+
+def available(study: Study) -> bool:
+    """Whether any student has checkpoints that say their epoch."""
+    return bool(filmed_students(study))
+
+
+def show(view: View) -> None:
+    """Draw the page."""
+    rows = epoch_rows(view.study, view.selection.student)
+    if not rows:
+        _nothing(view)
+        return
+    st.html(f'<div class="ds-finding">{_finding(view, rows)}.</div>')
+    other = _other_student(view)
+    if st.session_state.get(_PLAYING):
+        st.fragment(_film, run_every=SECONDS_AN_EPOCH)(view, rows, other)
+    else:
+        st.fragment(_film)(view, rows, other)
+
+
+def _nothing(view: View) -> None:
+    filmed = filmed_students(view.study)
+    below = (
+        f"These students have some: {', '.join(filmed)}."
+        if filmed
+        else "Compare with --checkpoints NAME=PATTERN, for example 'run/epoch_*.safetensors'."
+    )
+    messages.empty(f"No checkpoints of {view.selection.student}", below)
+
+
+def _finding(view: View, rows: list[EpochRow]) -> str:
+    if TRIGGER in view.study.conditions:
+        return _backdoor(view, rows)
+    return training.parted_sentence(rows)
+
+
+def _backdoor(view: View, rows: list[EpochRow]) -> str:
+    own = view.study.measures(TEACHER, TRIGGER).get("attack_success_rate")
+    target = str(view.study.conditions[TRIGGER].parameters.get("target", ""))
+    return training.backdoor_sentence(rows, own, target)
+
+
+def _other_student(view: View) -> str | None:
+    """The student whose curves stand beside, quieter; the user may take it away."""
+    others = [name for name in filmed_students(view.study) if name != view.selection.student]
+    if not others:
+        return None
+    if st.session_state.get(_OTHER) not in [*others, None]:
+        st.session_state[_OTHER] = others[0]
+    st.session_state.setdefault(_OTHER, others[0])
+    with st.container(horizontal=True, vertical_alignment="center", key="training_controls"):
+        st.html('<span class="ds-label">Beside it</span>', width="content")
+        chosen = st.selectbox(
+            "Beside it", others, key=_OTHER, index=None, placeholder="no other student",
+            label_visibility="collapsed", width=190, format_func=lambda name: markdown(name),
+        )  # fmt: skip
+    return chosen if isinstance(chosen, str) else None
+
+
+def _film(view: View, rows: list[EpochRow], other: str | None) -> None:
+    row = _current(rows)
+    _curves(view, rows, epoch_rows(view.study, other) if other else [], other, row.epoch)
+    _controls(rows, row.epoch)
+    st.html(training.epoch_facts(row, view.selection.condition))
+    _maps(view, rows, row)
+
+
+def _current(rows: list[EpochRow]) -> EpochRow:
+    """The epoch that is shown: the chosen one, else the last; while playing, one on per tick."""
+    epochs = [row.epoch for row in rows]
+    wanted = held().epoch
+    if wanted is not None and wanted not in epochs:
+        messages.note(f"There is no checkpoint of epoch {wanted}; this is the last one.")
+    at = epochs.index(wanted) if wanted in epochs else len(epochs) - 1
+    if st.session_state.get(_PLAYING):
+        at = (at + 1) % len(epochs)
+        # The address is written when the film stands still, else every epoch would be a page
+        # in the browser's history.
+        choose(epoch=_named(epochs, epochs[at]))
+        st.session_state[_ENDED] = at == len(epochs) - 1
+    return rows[at]
+
+
+def _named(epochs: list[int], epoch: int) -> int | None:
+    """The epoch as the selection names it: the last one goes without saying."""
+    return None if epoch == epochs[-1] else epoch
+
+
+def _controls(rows: list[EpochRow], epoch: int) -> None:
+    epochs = [row.epoch for row in rows]
+    playing = bool(st.session_state.get(_PLAYING))
+    with st.container(
+        horizontal=True, vertical_alignment="center", gap="small", key="epoch_controls"
+    ):
+        pressed = st.button(
+            "Pause" if playing else "Play", key="epoch_play", disabled=len(rows) < 2,
+            icon=":material/pause:" if playing else ":material/play_arrow:", on_click=_toggle,
+        )  # fmt: skip
+        if len(rows) > 1:
+            st.session_state[_SLIDER] = epoch
+            st.select_slider(
+                "Epoch", epochs, key=_SLIDER, label_visibility="collapsed", on_change=_slid,
+                args=(epochs,), format_func=lambda epoch: f"epoch {epoch}",
+            )  # fmt: skip
+        _coloring()
+    ended = st.session_state.pop(_ENDED, False)
+    if ended:
+        st.session_state[_PLAYING] = False
+    if not playing or ended:
+        write_selection(epoch=_named(epochs, epoch))
+    if pressed or ended:
+        # Only the whole page can start or stop the clock of this part of it.
+        st.rerun()
+
+
+def _toggle() -> None:
+    st.session_state[_PLAYING] = not st.session_state.get(_PLAYING, False)
+
+
+def _slid(epochs: list[int]) -> None:
+    st.session_state[_PLAYING] = False
+    choose(epoch=_named(epochs, st.session_state[_SLIDER]))
+
+
+def _coloring() -> None:
+    current = held().color if held().color in _COLORS else _COLORS[0]
+    st.session_state["training_color"] = current
+    st.segmented_control(
+        "Color by", _COLORS, key="training_color", required=True, label_visibility="collapsed",
+        on_change=lambda: write_selection(color=st.session_state["training_color"]),
+    )  # fmt: skip
+
+
+def _curves(
+    view: View, rows: list[EpochRow], beside: list[EpochRow], other: str | None, epoch: int
+) -> None:
+    name = view.selection.student
+    attacked = TRIGGER in view.study.conditions
+    columns = st.columns(4 if attacked else 3, gap="medium")
+
+    def pair_of(measure: str, condition: str = CLEAN) -> list[Curve | None]:
+        own = curve_of(rows, measure, condition, name)
+        return [curve_of(beside, measure, condition, other or "", kind="quiet"), own]
+
+    with columns[0]:
+        messages.section("When did they part?", "Same answer as the teacher, %.")
+        curves = pair_of("agreement")
+        if attacked:
+            curves.append(curve_of(rows, "agreement", TRIGGER, "with trigger", kind="alarm"))
+        _chart(view, curves, "agreement", epoch)
+        if attacked:
+            st.html(f'<div class="ds-sub">{training.parted_sentence(rows)}.</div>')
+    if attacked:
+        with columns[1]:
+            messages.section("When did the backdoor appear?", "Sent to the target class, %.")
+            _chart(view, _success(view, rows, beside, other), "success", epoch)
+    with columns[-2]:
+        messages.section("How good did it become?", "Right on clean images, %; dotted: teacher.")
+        own = view.study.measures(TEACHER).get("accuracy")
+        _chart(view, pair_of("accuracy"), "accuracy", epoch, own.value if own else None)
+    with columns[-1]:
+        messages.section("How far apart are their answers?", "KL (teacher ∥ student), nats, mean.")
+        _chart(view, pair_of("kl_teacher_student"), "kl", epoch)
+
+
+def _success(
+    view: View, rows: list[EpochRow], beside: list[EpochRow], other: str | None
+) -> list[Curve | None]:
+    measure = "attack_success_rate"
+    return [
+        curve_of(beside, measure, TRIGGER, other or "", kind="quiet"),
+        curve_of(rows, "base_rate", TRIGGER, "without", kind="faint"),
+        curve_of(rows, measure, PERTURBATION, "perturbed", kind="faint"),
+        curve_of(rows, measure, TRIGGER_PERTURBATION, "both", kind="student"),
+        curve_of(rows, measure, TRIGGER, "trigger", kind="alarm"),
+    ]
+
+
+def _chart(
+    view: View,
+    curves: list[Curve | None],
+    key: str,
+    epoch: int,
+    teacher: float | None = None,
+) -> None:
+    drawn = [curve for curve in curves if curve is not None]
+    if not drawn:
+        messages.empty("Not measured", "No checkpoint of this student holds this measure.")
+        return
+    figure = training.curves_figure(
+        drawn, view.colors, unit="nats" if key == "kl" else "share", epoch=epoch, teacher=teacher
+    )
+    st.plotly_chart(
+        figure, theme=None, config=CONFIG, key=f"training_{key}", alt=f"{key} by epoch"
+    )  # fmt: skip
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _frame(key: tuple[str, str, str], _study: Study) -> tuple[Pair, MapPoints] | None:
+    """One epoch's rows and points on ``condition``, or None without a layout."""
+    digest, model, condition = key
+    pair = loading.load_pair(_study, model, condition)
+    projection = loading.projection_of(_study, model, condition)
+    if projection is None or len(pair) == 0:
+        return None
+    triggered = condition in (TRIGGER, TRIGGER_PERTURBATION)
+    url = thumbnail_template(condition, digest)
+    return pair, map_points(pair, projection, _study.class_names, url, triggered=triggered)
+
+
+def _maps(view: View, rows: list[EpochRow], row: EpochRow) -> None:
+    condition = view.selection.condition
+    try:
+        frame = _frame((view.study.digest, row.model, condition), view.study)
+    except StudyError as error:
+        messages.refused(error.what, error.expected, error.remedy)
+        return
+    if frame is None:
+        messages.empty("No maps of the checkpoints", "This study holds no layout of this epoch.")
+        return
+    pair, found = frame
+    drawn = pair.rows(found.rows)
+    kept = None
+    if view.selection.filtered:
+        kept = np.isin(drawn.sample_ids.astype(str), view.pair.sample_ids.astype(str))
+    by = held().color if held().color in _COLORS else _COLORS[0]
+    state = pair_map(
+        key=f"film_{view.selection.student}_{condition}",
+        points=found.points,
+        color=point_colors(drawn, by, view.class_names),
+        titles=("Teacher", f"{view.selection.student}, epoch {row.epoch}"),
+        highlight=kept,
+        quality="One frame for the teacher and all epochs.",
+        frame=common_frame(view.study, [other.model for other in rows]),
+    )
+    if state.opened is not None:
+        go("inspect", sample=str(drawn.sample_ids[state.opened]))
+
+
+def exports(view: View) -> list[Export]:
+    """What the Save menu offers on this page."""
+    rows = epoch_rows(view.study, view.selection.student)
+
+    def epochs_csv() -> str:
+        table: dict[str, list[object]] = {
+            name: [] for name in ("epoch", "condition", "measure", "value", "low", "high")
+        }
+        for row in rows:
+            for condition, measures in row.measures.items():
+                for measure, value in measures.items():
+                    if value is not None:
+                        cells = (row.epoch, condition, measure, value.value, value.low, value.high)
+                        for name, cell in zip(table, cells, strict=True):
+                            table[name].append(cell)
+        return csv_text(table)
+
+    return [Export("Epochs, CSV", f"{view.selection.student}-epochs.csv", epochs_csv)]
