@@ -18,7 +18,7 @@ from typer.exceptions import TyperException
 
 from analysis.errors import Cancelled, DistillscopeError, InputError
 from analysis.store import Study, delete_orphans, workspace_cache, writing
-from dashboard import cli_attack, cli_training, terminal
+from dashboard import cli_attack, cli_experiment, cli_training, terminal, terminal_conditions
 
 if TYPE_CHECKING:
     from analysis.study.stages import ConditionConfig
@@ -154,6 +154,7 @@ def add(
 
 cli_training.register(app)
 cli_attack.register(app)
+cli_experiment.register(app)
 
 
 @app.command()
@@ -169,6 +170,7 @@ def show(
         print(json.dumps(headline(opened), indent=2, ensure_ascii=False, allow_nan=False))
     else:
         terminal.print_study(opened)
+        terminal_conditions.print_conditions(opened)
 
 
 @app.command("open")

@@ -24,6 +24,13 @@ from analysis.store import Study
 
 console = Console(stderr=True)
 NOT_MEASURED = "not measured"
+_UNCUT = 500
+
+
+def results() -> Console:
+    """Where results are printed; what goes into a pipe or a file is not cut to 80 columns."""
+    out = Console()
+    return out if out.is_terminal else Console(width=_UNCUT)
 
 
 def fail(message: str) -> None:
@@ -94,17 +101,17 @@ def _interval(value: Interval | None, scale: float, form: str) -> str:
 
 def print_study(study: Study) -> None:
     """Print the headline of a study as a table."""
-    out = Console()
+    out = results()
     card = study.inspection
     out.print(
-        f"[bold]{_plain(study.name)}[/bold]: {card.n} images, {len(study.class_names)} classes, "
+        f"[bold]{plain(study.name)}[/bold]: {card.n} images, {len(study.class_names)} classes, "
         f"{len(study.students)} student(s)"
     )
     models = {"teacher": study.teacher, **study.students}
     table = Table(show_edge=False, pad_edge=False, box=None, header_style="bold")
     table.add_column("")
     for name in models:
-        table.add_column(_plain(name), justify="right", no_wrap=True)
+        table.add_column(plain(name), justify="right", overflow="fold")
     for title, key, form in _ROWS:
         cells = [form(study.measures(name).get(key)) for name in models]
         table.add_row(
@@ -116,9 +123,9 @@ def print_study(study: Study) -> None:
     out.print(table)
     for name in study.students:
         for finding in study.record(f"findings/{name}", []):
-            out.print(f"! {_plain(name)}: {_plain(finding['text'])}")
+            out.print(f"! {plain(name)}: {plain(finding['text'])}")
             if "remedy" in finding:
-                out.print(f"  {_plain(finding['remedy'])}")
+                out.print(f"  {plain(finding['remedy'])}")
 
 
 _ROWS: tuple[tuple[str, str, Callable[[Interval | None], str]], ...] = (
@@ -131,7 +138,8 @@ _ROWS: tuple[tuple[str, str, Callable[[Interval | None], str]], ...] = (
 )
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """Make a text of anybody's harmless: no markup, no control characters."""
     # rich reads [..] as markup and the terminal reads control characters; names may hold both.
     clean = "".join(character if character.isprintable() else "?" for character in text)
     return clean.replace("[", r"\[")

@@ -1,0 +1,101 @@
+"""The command line's ``run`` and ``sweep``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dashboard import terminal
+from dashboard.terminal_conditions import print_conditions, print_sweep
+
+Experiment = Annotated[
+    Path,
+    typer.Argument(metavar="FILE", help="The experiment, a TOML file; see docs/experiments.md."),
+]
+TrustCode = Annotated[
+    list[Path] | None,
+    typer.Option(help="Allow this Python file to run, for a teacher FILE.py:factory@WEIGHTS."),
+]
+Threads = Annotated[int | None, typer.Option(help="CPU threads (default: the file's).", min=1)]
+Device = Annotated[str | None, typer.Option(help="Where to compute: cpu, cuda, mps.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+
+
+def run(
+    experiment: Experiment,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the study (default: the file's).")
+    ] = None,
+    trust_code: TrustCode = None,
+    device: Device = None,
+    threads: Threads = None,
+    quiet: Quiet = False,
+) -> None:
+    """Run a whole experiment: teacher, attack, students and controls, comparison.
+
+    A run that is killed goes on where it stopped when the same command is given again; one that
+    is finished is only printed.
+    """
+    from analysis.study.experiment import poison_report, run_experiment
+    from analysis.study.experiment_file import read_experiment
+
+    read = read_experiment(experiment, out=out, device=device, threads=threads)
+    _use_threads(threads)
+    with terminal.stage_progress(quiet=quiet) as progress:
+        study = run_experiment(read, trusted_code=trust_code or (), progress=progress)
+    terminal.print_study(study)
+    print_conditions(study)
+    report = poison_report(study)
+    for warning in () if report is None else report.warnings:
+        print(f"! {warning}")
+    print(f"\nopen it with:  distillscope open {study.path}")
+
+
+def sweep(
+    experiment: Experiment,
+    vary: Annotated[
+        list[str],
+        typer.Option(
+            help="SECTION.KEY=VALUE,VALUE..; repeat for a grid. ';' where values hold ','."
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder of the studies, of what they share and the table.")
+    ],
+    trust_code: TrustCode = None,
+    device: Device = None,
+    threads: Threads = None,
+    quiet: Quiet = False,
+) -> None:
+    """Run an experiment once per combination of values: a study each, one table.
+
+    What combinations have in common is made once. A sweep that is killed goes on where it stopped
+    when the same command is given again.
+
+    Example:  distillscope sweep cifar10-backdoor.toml --vary attack.rate=0.005,0.01,0.05
+    --vary attack.epsilon=4,8 --out studies/rates
+    """
+    from analysis.study.sweep import TABLE, parse_vary, plan_cells, run_sweep
+
+    axes = parse_vary(vary)
+    cells = plan_cells(experiment, axes, out, device=device, threads=threads)
+    _use_threads(threads)
+    with terminal.stage_progress(quiet=quiet) as progress:
+        rows = run_sweep(cells, out, trusted_code=trust_code or (), progress=progress)
+    print_sweep(rows, list(axes))
+    print(f"\n{out / TABLE} holds all columns; open a study with:  distillscope open {out}/NAME")
+
+
+def _use_threads(threads: int | None) -> None:
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def register(app: typer.Typer) -> None:
+    """Add both commands to ``app``."""
+    app.command()(run)
+    app.command()(sweep)
