@@ -9,12 +9,14 @@ from types import ModuleType
 import streamlit as st
 
 from analysis.errors import DistillscopeError
-from dashboard import bar, context, messages
-from dashboard.pages import inspect, map, overview, training
+from analysis.store.study import Study
+from dashboard import bar, context, loading, messages
+from dashboard.pages import inspect, map, overview, tour, training
 from dashboard.theme import palette
 
 STATIC = Path(__file__).parent / "static"
 PAGES: dict[str, ModuleType] = {
+    "Tour": tour,
     "Overview": overview,
     "Map": map,
     "Inspect": inspect,
@@ -34,6 +36,29 @@ def render(page: ModuleType) -> None:
         messages.refused(error.what, error.expected, error.remedy)
 
 
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _titles(path: str, stamp: tuple[int, int]) -> tuple[str, ...]:
+    study = Study.open(path)
+    return tuple(
+        title
+        for title, module in PAGES.items()
+        if not hasattr(module, "available") or module.available(study)
+    )
+
+
+def shown_pages() -> dict[str, ModuleType]:
+    """The pages that have something to show in the served study.
+
+    A page whose module says when it is ``available`` appears only then.
+    """
+    try:
+        path = loading.served_path()
+        titles = _titles(str(path), loading.study_stamp(path))
+    except DistillscopeError:
+        titles = tuple(t for t, module in PAGES.items() if not hasattr(module, "available"))
+    return {title: PAGES[title] for title in titles}
+
+
 def main() -> None:
     """Run the page that the address names."""
     st.set_page_config(page_title="Distillscope", page_icon=str(STATIC / "icon.svg"), layout="wide")
@@ -48,7 +73,7 @@ def main() -> None:
                 url_path=title.lower(),
                 default=title == "Overview",
             )
-            for title, module in PAGES.items()
+            for title, module in shown_pages().items()
         }
     )
 

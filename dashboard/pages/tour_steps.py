@@ -1,0 +1,220 @@
+"""What each step of the tour draws below its sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import streamlit as st
+
+from analysis.records import CLEAN, TRIGGER, TRIGGER_PERTURBATION
+from dashboard import messages
+from dashboard.components.pair_map import pair_map
+from dashboard.context import View, go
+from dashboard.figures.attributions import common_limit, map_picture
+from dashboard.figures.chart import CONFIG
+from dashboard.figures.numbers import THIN, count_of, escaped, percent
+from dashboard.figures.tour_map import trigger_points
+from dashboard.figures.tour_pictures import (
+    Part,
+    Rate,
+    answer_row,
+    cells_table,
+    clean_table,
+    grid,
+    image_row,
+    parts_of,
+    rates_figure,
+)
+from dashboard.loading import load_pair
+from dashboard.loading_tour import Shot, TourNumbers, pick_samples, shots
+from dashboard.thumbnails import thumbnail_url
+
+IMAGES = 6
+
+
+def _students(numbers: TourNumbers) -> list[str]:
+    return [part.model.name for part in parts_of(numbers) if part.role != "teacher"]
+
+
+def _urls(view: View, made: list[Shot], condition: str) -> list[str]:
+    return [thumbnail_url(shot.sample, condition, view.study.digest) for shot in made]
+
+
+def _rows(
+    view: View,
+    numbers: TourNumbers,
+    samples: list[str],
+    condition: str,
+    title: str,
+    parts: list[Part],
+) -> list[str]:
+    """Pictures under ``condition`` and below them what ``parts`` answer."""
+    made = shots(view.study, _students(numbers), samples, condition)
+    names = view.class_names
+    alarm = names.index(numbers.target) if numbers.target in names else None
+    return [
+        image_row(title, _urls(view, made, condition), [f"{s.sample}, {title}" for s in made]),
+        *(answer_row(part, made, names, alarm) for part in parts),
+    ]
+
+
+def _grid(view: View, numbers: TourNumbers, rows: list[str], count: int) -> None:
+    if count == 0:
+        messages.empty("No images to show", "The teacher reads no image of another class right.")
+        return
+    st.html(grid(rows, count))
+    chosen = "the first image of each class that the teacher reads right"
+    st.html(f'<div class="ds-sub">{count_of(count, "example")}: {chosen}.</div>')
+
+
+def _teacher_figure(view: View, numbers: TourNumbers) -> None:
+    parts = parts_of(numbers)[:1]
+    samples = pick_samples(view.study, numbers.target, IMAGES)
+    rows = _rows(view, numbers, samples, CLEAN, "as it is", parts)
+    rows += _rows(view, numbers, samples, TRIGGER, f"with the {numbers.noun}", parts)
+    _grid(view, numbers, rows, len(samples))
+    _success_figure(view, numbers, parts)
+
+
+def _student_figure(view: View, numbers: TourNumbers) -> None:
+    st.html(clean_table(numbers, view.colors))
+    samples = pick_samples(view.study, numbers.target, IMAGES)
+    rows = _rows(view, numbers, samples, CLEAN, "as it is", parts_of(numbers))
+    _grid(view, numbers, rows, len(samples))
+
+
+def _trigger_figure(view: View, numbers: TourNumbers) -> None:
+    samples = pick_samples(view.study, numbers.target, IMAGES)
+    parts = parts_of(numbers)
+    rows = _rows(view, numbers, samples, CLEAN, "as it is", [parts[0], parts[-1]])
+    rows += _rows(view, numbers, samples, TRIGGER, f"with the {numbers.noun}", parts)
+    _grid(view, numbers, rows, len(samples))
+    _success_figure(view, numbers, parts)
+
+
+def _success_figure(view: View, numbers: TourNumbers, parts: list[Part]) -> None:
+    noun, n = numbers.noun, "" if numbers.n is None else f"{count_of(numbers.n, 'image')}. "
+    messages.section(
+        f"Images read as “{escaped(numbers.target, 30)}” when they are something else, %",
+        f"{n}Hollow: without the {noun}. Filled: with it, and its 95 % interval. The {noun} is "
+        f"<span class='ds-mono'>{escaped(numbers.trigger, 120)}</span>.",
+    )
+    rates = []
+    for part in parts:
+        base = part.model.get("base_rate", TRIGGER)
+        rates.append(Rate(part, base.value if base else None, part.model.success()))
+    _rates(view, rates, "success")
+
+
+def _rates(view: View, rates: list[Rate], key: str) -> None:
+    st.plotly_chart(
+        rates_figure(rates, view.colors), theme=None, config=CONFIG, key=f"tour_{key}",
+        alt="Shares of each model",
+    )  # fmt: skip
+
+
+def _looks_figure(view: View, numbers: TourNumbers) -> None:
+    if numbers.subject.looks is None or numbers.area is None:
+        messages.empty("Not measured", "No attribution maps of images with a small trigger.")
+        return
+    parts = parts_of(numbers)[1:]
+    maps = {p.role: view.study.attributions(p.model.name, TRIGGER).get("pair") for p in parts}
+    samples = _mapped(view, numbers)
+    made = shots(view.study, _students(numbers), samples, TRIGGER)
+    rows = [image_row(f"with the {numbers.noun}", _urls(view, made, TRIGGER), samples)]
+    for part in parts:
+        found = maps[part.role]
+        place = {} if found is None else {str(s): i for i, s in enumerate(found.sample_ids)}
+        if found is None or any(sample not in place for sample in samples):
+            continue
+        values = [np.asarray(found.values[place[sample]]) for sample in samples]
+        limit = common_limit(values)
+        drawn = [map_picture(value, limit, view.colors, signed=found.signed) for value in values]
+        rows.append(image_row(f"{part.title}", drawn, samples, sharp=True))
+    st.html(grid(rows, len(samples)))
+    st.html(
+        '<div class="ds-sub">Attribution of the difference between student and teacher: amber '
+        "pixels speak for the student’s answer in the student more than in the teacher, blue the "
+        "other way.</div>"
+    )
+    messages.section(
+        f"Attribution that lies on the {numbers.noun}, %",
+        f"Hollow: what it would be if it lay evenly, the {percent(numbers.area)}{THIN}% of pixels "
+        f"that the {numbers.noun} changes. Filled: mean over the images with maps.",
+    )
+    _rates(view, [Rate(part, numbers.area, part.model.looks) for part in parts], "looks")
+
+
+def _mapped(view: View, numbers: TourNumbers) -> list[str]:
+    """Images with maps, of other classes: those of subject and sibling where that is enough."""
+    pair = load_pair(view.study, view.selection.student)
+    other = view.class_names
+    groups = dict(zip(pair.sample_ids.tolist(), pair.groups.tolist(), strict=True))
+    sets = []
+    for name in reversed(_students(numbers)):
+        maps = view.study.attributions(name, TRIGGER).get("pair")
+        ids = [] if maps is None else [str(sample) for sample in maps.sample_ids]
+        sets.append([s for s in ids if s in groups and other[groups[s]] != numbers.target])
+    common = [sample for sample in sets[0] if all(sample in ids for ids in sets[1:])]
+    return (common or sets[0])[:IMAGES]
+
+
+def _moves_figure(view: View, numbers: TourNumbers) -> None:
+    rates = []
+    for part in parts_of(numbers):
+        before = part.model.moved_before
+        rates.append(Rate(part, before.value if before else None, part.model.moved))
+    messages.section(
+        f"Images of other classes among “{escaped(numbers.target, 30)}”, %",
+        "More than half of the nearest clean images are of that class. Hollow: without the "
+        f"{numbers.noun}. Filled: with it, and its 95 % interval.",
+    )
+    _rates(view, rates, "moves")
+    name = view.selection.student
+    projection = view.study.projection(name, TRIGGER)
+    if projection is None or not (np.asarray(projection.conditions) == TRIGGER).any():
+        messages.empty("No maps for this condition", "This study holds no layout with the trigger.")
+        return
+    pairs = load_pair(view.study, name, CLEAN), load_pair(view.study, name, TRIGGER)
+    points, colors = trigger_points(
+        pairs, projection, view.class_names, numbers.target, numbers.noun
+    )
+    state = pair_map(
+        key=f"tour_map_{name}", points=points, color=colors, titles=("Teacher", name), height=360,
+        quality="Images with the trigger lie at the mean of their nearest clean images.",
+    )  # fmt: skip
+    if state.opened is not None:
+        shown = points.has_trigger is not None and bool(points.has_trigger[state.opened])
+        go(
+            "inspect",
+            sample=str(points.sample_ids[state.opened]),
+            condition=TRIGGER if shown else CLEAN,
+        )
+
+
+def _came_in_figure(view: View, numbers: TourNumbers) -> None:
+    messages.section(
+        f"The four cells: images of other classes read as “{escaped(numbers.target, 30)}”, %",
+        "The perturbation is crafted against the teacher, through the trigger. 95 % intervals.",
+    )
+    st.html(cells_table(numbers, view.colors))
+    if TRIGGER_PERTURBATION not in view.study.conditions:
+        return
+    samples = pick_samples(view.study, numbers.target, IMAGES, within=TRIGGER_PERTURBATION)
+    parts = parts_of(numbers)
+    rows = _rows(view, numbers, samples, TRIGGER, f"{numbers.noun} alone", [parts[0], parts[-1]])
+    rows += _rows(
+        view, numbers, samples, TRIGGER_PERTURBATION, "and perturbation", [parts[0], parts[-1]]
+    )
+    _grid(view, numbers, rows, len(samples))
+
+
+FIGURES: tuple[Callable[[View, TourNumbers], None], ...] = (
+    _teacher_figure,
+    _student_figure,
+    _trigger_figure,
+    _looks_figure,
+    _moves_figure,
+    _came_in_figure,
+)
