@@ -10,12 +10,12 @@ import numpy as np
 import streamlit as st
 
 from analysis.divergence.classes import count_answers
-from analysis.records import TEACHER, Interval
+from analysis.records import CLEAN, TEACHER, TRIGGER, Interval
 from dashboard import messages
 from dashboard.bar import filter_parts
 from dashboard.components.links import link
 from dashboard.context import Export, View, choose, clear_filter, held
-from dashboard.figures import calibration, classes, cost, drift, headline, sentences
+from dashboard.figures import calibration, cells, classes, cost, drift, headline, sentences
 from dashboard.figures.chart import CONFIG
 from dashboard.figures.numbers import count_of
 from dashboard.figures.tables import csv_text
@@ -42,12 +42,13 @@ def show(view: View) -> None:
     _findings(view)
     _verdict(view)
     _headline(view, measures)
+    _cells(view)
     left, middle, right = st.columns([10, 9.6, 7.2], gap="large")
     with left:
         _drift(view)
-        _cost(view)
     with middle:
         _classes(view)
+        _cost(view)
     with right:
         _confidence(view)
 
@@ -149,6 +150,27 @@ def _other_conditions(view: View) -> list[headline.HeadlineRow]:
             )
         )
     return rows
+
+
+def _cells(view: View) -> None:
+    """Who answers the target class, with and without trigger and perturbation: every model."""
+    study = view.study
+    if TRIGGER not in study.conditions:
+        return
+    models = {TEACHER: "teacher", **{name: m.role for name, m in study.students.items()}}
+    measures = {
+        (name, slug): study.measures(name, slug) for name in models for slug in study.conditions
+    }
+    target = str(study.conditions[TRIGGER].parameters.get("target", ""))
+    counts = {slug: study.record(f"attack_n/{slug}") for slug in cells.ORDER}
+    counts[CLEAN] = counts[TRIGGER]
+    rows = cells.cell_rows(models, measures, chosen=view.selection.student)
+    claim = cells.cell_claim(rows, target)
+    messages.section(
+        "Does the trigger single anybody out?",
+        f"{claim or 'Not measured for this student.'} All images, whatever the filter.",
+    )
+    st.html(cells.cell_table(rows, target, counts))
 
 
 def _drift(view: View) -> None:
