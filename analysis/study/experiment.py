@@ -75,7 +75,8 @@ def _finished(experiment: Experiment, keys: Keys) -> Study | None:
     known = made.get("students", {})
     changed = [name for name, key in keys.students.items() if known.get(name, key) != key]
     if made.get("base") != keys.base or changed:
-        what = f"another student {changed[0]!r}" if changed else "the study of another experiment"
+        same = made.get("base") == keys.base
+        what = f"another student {changed[0]!r}" if same else "the study of another experiment"
         raise StudyError(
             f"{experiment.out} holds {what}", remedy="choose another out, or delete that folder"
         )

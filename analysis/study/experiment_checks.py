@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from pathlib import Path
 
 from analysis.data.imageset import ImageSet
 from analysis.data.listing import locate
 from analysis.data.sources import SOURCES, load_images
-from analysis.errors import ImageSetError
+from analysis.errors import ImageSetError, InputError
 from analysis.models.loading import load_model
 from analysis.study.attack import find_target
 from analysis.study.experiment_settings import Experiment
 
 BUILT_IN = tuple(name for name, source in SOURCES.items() if source.built_in)
+_NUMBER = re.compile(r"(class )?\d+")
 
 
 def check_experiment(experiment: Experiment, trusted_code: Collection[str | Path] = ()) -> None:
@@ -39,10 +41,19 @@ def check_experiment(experiment: Experiment, trusted_code: Collection[str | Path
     _check_labels(experiment, first)
     experiment.attack.make_trigger().support(*shape[:2])
     known = names or first.class_names
+    if known is None and handle is not None:
+        known = tuple(f"class {number}" for number in range(handle.num_classes))
     condition = experiment.comparison.attack
     targets = (experiment.attack.target, *(() if condition is None else (condition.target,)))
-    for target in targets if known else ():
-        find_target(target, known or ())
+    for target in targets:
+        _check_target(str(target), known)
+
+
+def _check_target(target: str, names: tuple[str, ...] | None) -> None:
+    if names is not None:
+        find_target(target, names)
+    elif not _NUMBER.fullmatch(target.strip()):
+        raise InputError(f"target class {target!r}", expected="a number: the classes have no names")
 
 
 def glance(source: str) -> ImageSet:

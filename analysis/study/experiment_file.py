@@ -7,6 +7,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,17 +57,14 @@ def read_experiment(
     _check_keys(values)
     base = file.resolve().parent
     seed = _seed(values)
-    common: dict[str, Any] = {"seed": seed}
-    if device is not None:
-        common["device"] = device
-    if threads is not None:
-        common["threads"] = threads
+    asked = {"device": device, "threads": threads}
+    common = _Common({"seed": seed}, {k: v for k, v in asked.items() if v is not None})
     with _section("images"):
         images = _images(values["images"], base)
     with _section("teacher"):
         teacher = _teacher(values["teacher"], base, common)
     with _section("distillation"):
-        recipe = Recipe.from_mapping({**common, **values["distillation"]})
+        recipe = Recipe.from_mapping(common.around(values["distillation"]))
     with _section("attack"):
         attack = _attack(values["attack"], base, recipe, seed)
     return Experiment(
@@ -80,6 +78,21 @@ def read_experiment(
         students=_students(values, common),
         comparison=_comparison(values, base, attack, seed),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Common:
+    """What all trainings share: defaults below the file's values, and what overrules them."""
+
+    below: Mapping[str, Any]
+    above: Mapping[str, Any]
+
+    def around(self, *values: Mapping[str, Any]) -> dict[str, Any]:
+        """The ``values``, later ones first in rank, between defaults and overrulings."""
+        merged = dict(self.below)
+        for own in (*values, self.above):
+            merged |= own
+        return merged
 
 
 def _parse(path: Path) -> dict[str, Any]:
@@ -165,9 +178,9 @@ def _images(values: Mapping[str, Any], base: Path) -> ImagesConfig:
     return ImagesConfig(**{**config.to_mapping(), **located})
 
 
-def _teacher(values: Mapping[str, Any], base: Path, common: Mapping[str, Any]) -> str | Recipe:
+def _teacher(values: Mapping[str, Any], base: Path, common: _Common) -> str | Recipe:
     if "spec" not in values:
-        return Recipe.from_mapping({**common, **values}, of_teacher=True)
+        return Recipe.from_mapping(common.around(values), of_teacher=True)
     for key in values:
         if key != "spec":
             raise ConfigError(f"{key} beside spec", expected="spec alone, or a recipe without spec")
@@ -193,7 +206,7 @@ def _trigger(values: Mapping[str, Any], base: Path) -> dict[str, Any]:
     }
 
 
-def _students(values: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, StudentPlan]:
+def _students(values: Mapping[str, Any], common: _Common) -> dict[str, StudentPlan]:
     plans: dict[str, StudentPlan] = {}
     groups: tuple[tuple[str, Role, Mapping[str, str]], ...] = (
         ("students", "subject", STUDENTS),
@@ -205,20 +218,22 @@ def _students(values: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str,
         for name, value in values.get(section, default).items():
             with _section(section):
                 check_student_name(name, tuple(plans))
-                plans[name] = _student(name, value, role, {**common, **values["distillation"]})
+                plans[name] = _student(name, value, role, values["distillation"], common)
     if not plans:
         raise ConfigError("the experiment has no student", expected="[students] or [controls]")
     return plans
 
 
-def _student(name: str, value: Any, role: Role, recipe: Mapping[str, Any]) -> StudentPlan:
+def _student(
+    name: str, value: Any, role: Role, recipe: Mapping[str, Any], common: _Common
+) -> StudentPlan:
     table = value if isinstance(value, dict) else {"half": value}
     own = {key: item for key, item in table.items() if key != "half"}
     half = table.get("half", "both")
     if half not in HALVES:
         raise ConfigError(f"{name}: half {half!r}", remedy=nearest(str(half), HALVES))
     with _section(name):
-        made = Recipe.from_mapping({**recipe, **own})
+        made = Recipe.from_mapping(common.around(recipe, own))
     return StudentPlan(role=role, half=half, recipe=made)
 
 
