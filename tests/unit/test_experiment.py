@@ -139,7 +139,8 @@ KILLER = """
 
 def test_a_killed_run_goes_on_and_repeats_nothing(done, tmp_path):
     points = ["teacher: training", "backdoored: training", "cost of backdoored"]
-    path = write_experiment(tmp_path, TIMELINE)
+    fewer = ("[conditions]", '[controls]\nhonest = "none"\n[conditions]')
+    path = write_experiment(tmp_path, TIMELINE, fewer)
     killed = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(KILLER), str(path), *points],
         capture_output=True, text=True, cwd=ROOT, check=False,
@@ -147,13 +148,20 @@ def test_a_killed_run_goes_on_and_repeats_nothing(done, tmp_path):
     )  # fmt: skip
     assert killed.returncode == 0, killed.stderr[-2000:]
     made = [line.split("|")[1].count("safetensors") for line in killed.stdout.splitlines()]
-    assert made == [0, 1, 5], "teacher first, then the students, then the comparison"
+    assert made == [0, 1, 3], "teacher first, then the students, then the comparison"
     runs = tmp_path / "space" / "study.run"
     before, seen = files(runs), []
     study = run_experiment(read_experiment(path), progress=lambda stage, *_: seen.append(stage))
     assert files(runs) == before | {"study.json": files(runs)["study.json"]}
     assert not any("training" in stage or "poison" in stage for stage in seen)
-    assert study.digest == done[1].digest, "as if it had never been killed"
+    whole = done[0].parent / "space" / "study.run"
+    for weights in runs.rglob("*.safetensors"):
+        if weights.name != "state.safetensors":
+            same = whole / weights.relative_to(runs)
+            assert weights.read_bytes() == same.read_bytes(), "as if it had never been killed"
+    for name in ("teacher", "backdoored", "honest"):
+        for slug in study.conditions:
+            assert study.measures(name, slug) == done[1].measures(name, slug)
 
 
 def test_a_student_can_be_added(done, tmp_path):
