@@ -302,6 +302,7 @@ def _use_threads(threads: int | None) -> None:
 
 def _done(study: Study) -> None:
     terminal.print_study(study)
+    terminal_conditions.print_conditions(study)
     print(f"\nopen it with:  distillscope open {study.path}")
 
 

@@ -194,7 +194,12 @@ def _attack(values: Mapping[str, Any], base: Path, recipe: Recipe, seed: int) ->
     # The views of the attack are those that the students will see, unless the file says otherwise.
     training = recipe.training
     defaults = {"flip": training.flip, "shift": training.shift, "seed": seed}
-    return AttackConfig.from_mapping({**defaults, **values, **_trigger(values, base)})
+    target = values.get("target")
+    # A class that is named by a number is named: `80` is the class "80" where there is one.
+    named = (
+        {"target": str(target)} if isinstance(target, int) and not isinstance(target, bool) else {}
+    )
+    return AttackConfig.from_mapping({**defaults, **values, **named, **_trigger(values, base)})
 
 
 def _trigger(values: Mapping[str, Any], base: Path) -> dict[str, Any]:

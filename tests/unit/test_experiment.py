@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from analysis.study.experiment_file import read_experiment
 from analysis.study.experiment_keys import find_keys
 from analysis.study.experiment_settings import NetworkConfig
 from dashboard.cli import _run
+from dashboard.terminal_conditions import print_conditions
 from tests.conftest import ROOT
 from tests.experiment_files import TIMELINE, squares, write_experiment
 
@@ -197,6 +199,19 @@ def test_defaults_follow_from_one_another(tmp_path):
     assert (condition.trigger, condition.target, condition.epsilon) == ("patch:size=2", "2", "96")
     assert (condition.steps, condition.probe) == (5, 8)
     assert read.images.inspection == str(tmp_path / "test.npz")
+
+
+def test_a_target_that_is_a_number_is_a_name_first(tmp_path):
+    path = write_experiment(tmp_path, ('target = "2"', "target = 2"))
+    read = read_experiment(path)
+    assert (read.attack.target, read.comparison.attack.target) == ("2", "2")
+
+
+def test_a_clean_study_has_no_table_of_conditions(done, capsys):
+    study = done[1]
+    conditions = {"clean": study.conditions["clean"]}
+    print_conditions(replace(study, manifest=replace(study.manifest, conditions=conditions)))
+    assert capsys.readouterr().out == ""
 
 
 def test_a_student_changes_its_own_recipe(tmp_path):
