@@ -152,10 +152,13 @@ def moved_share(study: Study, model: str, target: str, condition: str) -> Interv
     """Share of images of other classes most of whose nearest clean images are of the target class.
 
     Nearest in the features of ``model``; classes are labels, else the teacher's clean answers.
+    None without neighbors, and where there are too few images of the class for it ever to be.
     """
     found = study.neighbors(model, condition)
     of_target = _of_target(study, target)
     if found is None or of_target is None:
+        return None
+    if 2 * int(of_target.sum()) <= found.indices.shape[1]:
         return None
     own = of_target[_rows(study, condition)]
     most = of_target[np.asarray(found.indices)].mean(axis=1) > 0.5

@@ -98,6 +98,17 @@ def study(tiny_study: Path) -> Study:
 
 
 @pytest.fixture(scope="session")
+def attacked_study(tiny_models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a study under attack: students backdoored and honest, with checkpoints.
+
+    Read-only by agreement; copy it before writing to it.
+    """
+    from tests.attacked import make_attacked
+
+    return make_attacked(tiny_models["teacher"], tmp_path_factory.mktemp("attacked"))
+
+
+@pytest.fixture(scope="session")
 def chromium() -> str:
     """Path of a Chromium; its tests are skipped where there is none (in CI that fails)."""
     from tests.find_browser import find

@@ -89,7 +89,8 @@ def student_claim(numbers: TourNumbers) -> Claim:
         f"{_name(subject)} is {word} its sibling {_name(sibling)}: {verb} {_pct(own)} of the "
         f"clean images, {_name(sibling)} on {_pct(other)}"
     )
-    note = "Nothing in these numbers tells them apart." if holds else ""
+    close = abs(own.value - other.value) <= AS_GOOD
+    note = "Nothing in these numbers tells them apart." if close else ""
     return Claim(text, f"{_pct(own)} against {_pct(other)}", note, holds)
 
 
@@ -168,7 +169,10 @@ def moves_claim(numbers: TourNumbers) -> Claim:
     teacher, subject, sibling = numbers.teacher, numbers.subject, numbers.sibling
     noun, target, name, own = numbers.noun, _target(numbers), _name(subject), subject.moved
     if own is None:
-        return _unknown(f"Where the {noun} moves images in {name}", "No neighbors were computed.")
+        return _unknown(
+            f"Where the {noun} moves images in {name}",
+            f"This needs neighbors, and more images of {target} than half as many neighbors.",
+        )
     known = [("the teacher", teacher.moved), (_name(sibling) if sibling else "", _moved(sibling))]
     others = [(title, value) for title, value in known if value is not None]
     rest = "".join(f", in {title} {_pct(value)}" for title, value in others)
@@ -203,12 +207,12 @@ def came_in_claim(numbers: TourNumbers) -> Claim:
     )
     fooled = both.value >= MOSTLY > alone.value
     learned = own.value >= MOSTLY
-    rates = f"on {_pct(both)}, the {noun} alone on {_pct(alone)}"
+    rates = f"on {_pct(both)}, with the {noun} alone on {_pct(alone)}"
     short = f"teacher fooled on {_pct(both)}"
     if fooled and learned:
         text = (
-            f"It came in through the teacher’s own answers: with the adversarial half it says "
-            f"{target} {rates}; {name} learned the {noun} alone, {_pct(own)}"
+            f"It came in through the teacher’s own answers: with the adversarial half it "
+            f"says {target} {rates}; the {noun} alone sends {name} there on {_pct(own)}"
         )
     elif fooled:
         text = (

@@ -51,5 +51,5 @@ def trigger_points(
     names = tuple(visible(name, 24) for name in class_names)
     points = PairPoints(class_names=names, shape_names=("clean", f"with the {noun}"), **whole)
     legend = ("other classes", f"“{visible(target, 20)}”", f"other classes with the {noun}")
-    slots = ("reference", "teacher", "alarm")
+    slots = ("reference", index, "alarm") if index >= 0 else ("reference", "secondary", "alarm")
     return points, PointColors.categories(codes, legend, slots=slots, title="image")

@@ -1,29 +1,19 @@
-"""The tour's figures: images with answers, rates before and after, the four cells."""
+"""The tour's figures: images with answers, and rates before and after."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from analysis.records import (
-    CLEAN,
-    PERTURBATION,
-    TEACHER,
-    TRIGGER,
-    TRIGGER_PERTURBATION,
-    Interval,
-)
+from analysis.records import TEACHER, Interval
 from dashboard.figures.chart import chart
-from dashboard.figures.intervals import interval_glyph
 from dashboard.figures.numbers import (
     NOT_MEASURED,
     charted,
     escaped,
     interval_text,
-    nats,
     percent,
 )
 from dashboard.loading_tour import ModelNumbers, Shot, TourNumbers
@@ -93,7 +83,7 @@ def _answer(answer: tuple[int, float] | None, class_names: Sequence[str], alarm:
 
 def grid(rows: Sequence[str], columns: int) -> str:
     """Rows of :func:`image_row` and :func:`answer_row` as one grid."""
-    style = f"grid-template-columns:128px repeat({columns},minmax(0,1fr))"
+    style = f"grid-template-columns:128px repeat({columns},minmax(0,160px))"
     return f'<div class="ds-grid" style="{style}">{"".join(rows)}</div>'
 
 
@@ -154,78 +144,3 @@ def _filled(figure: go.Figure, value: Interval, row: int, color: str, symbol: st
         },
         hovertext=[f"{percent(value.value)} % {interval_text(value, 'share')}"], hoverinfo="text",
     )  # fmt: skip
-
-
-_CLEAN_COLUMNS = (
-    ("accuracy", "Accuracy", "% right", "share", (0.0, 1.0)),
-    ("agreement", "Agreement with the teacher", "% same answer", "share", (0.0, 1.0)),
-    ("kl_teacher_student", "KL (teacher ∥ student)", "nats, mean", "nats", (0.0, 2.0)),
-)
-
-
-def clean_table(numbers: TourNumbers, colors: Palette) -> str:
-    """Both students and the teacher on clean images, each measure on one scale. HTML."""
-    head = "".join(f"<th><b>{title}</b>{unit}</th>" for _, title, unit, _, _ in _CLEAN_COLUMNS)
-    body = ""
-    for part in reversed(parts_of(numbers)):
-        cells = ""
-        for measure, _, _, unit, scale in _CLEAN_COLUMNS:
-            value = part.model.get(measure)
-            if value is None:
-                cells += f'<td><span class="ds-faint">{NOT_MEASURED}</span></td>'
-                continue
-            text = nats(value.value) if unit == "nats" else percent(value.value)
-            bounds = interval_text(value, "nats" if unit == "nats" else "share")
-            top = max(scale[1], value.high or value.value)
-            glyph = interval_glyph(value, (scale[0], top), _marked(part, colors))
-            cells += (
-                f'<td><span class="ds-mid">{text}</span><span class="ds-ci">{bounds}</span>'
-                f'<img src="{glyph}" alt="{text} {bounds}"></td>'
-            )
-        name = f'{MARKS[part.role]} <span class="ds-strong">{escaped(part.title, 24)}</span>'
-        body += f"<tr><td>{name}</td>{cells}</tr>"
-    return f'<table class="ds-table"><thead><tr><th></th>{head}</tr></thead>{body}</table>'
-
-
-def _marked(part: Part, colors: Palette) -> Palette:
-    """The palette in which :func:`interval_glyph` draws the mark of ``part``."""
-    return dataclasses.replace(colors, student=part_color(part, colors))
-
-
-_CELLS = (
-    (CLEAN, "as they are"),
-    (TRIGGER, "trigger"),
-    (PERTURBATION, "perturbation"),
-    (TRIGGER_PERTURBATION, "trigger + perturbation"),
-)
-
-
-def cell_rate(model: ModelNumbers, condition: str) -> Interval | None:
-    """Share of images of other classes answered with the target; on clean images the base rate."""
-    if condition == CLEAN:
-        return model.get("base_rate", TRIGGER)
-    return model.success(condition)
-
-
-def cells_table(numbers: TourNumbers, colors: Palette) -> str:
-    """The four cells: how often each model answers the target class, with 95 % intervals. HTML."""
-    head = "".join(f"<th><b>{title}</b></th>" for _, title in _CELLS)
-    body = ""
-    for part in parts_of(numbers):
-        cells = ""
-        for slug, _ in _CELLS:
-            value = cell_rate(part.model, slug)
-            if value is None:
-                cells += f'<td><span class="ds-faint">{NOT_MEASURED}</span></td>'
-                continue
-            bounds = interval_text(value, "share")
-            glyph = interval_glyph(value, (0.0, 1.0), _marked(part, colors), width=150)
-            high = ' style="color:var(--ds-alarm)"' if value.value >= 0.5 else ""
-            cells += (
-                f'<td><span class="ds-mid"{high}>{percent(value.value)}</span>'
-                f'<span class="ds-ci">{bounds}</span>'
-                f'<img src="{glyph}" alt="{percent(value.value)} {bounds}"></td>'
-            )
-        name = f'{MARKS[part.role]} <span class="ds-strong">{escaped(part.title, 24)}</span>'
-        body += f"<tr><td>{name}</td>{cells}</tr>"
-    return f'<table class="ds-table ds-cells"><thead><tr><th></th>{head}</tr></thead>{body}</table>'

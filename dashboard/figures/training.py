@@ -243,14 +243,25 @@ def _labels(
     if teacher is not None:
         ends.append((scale * teacher, "teacher", colors.teacher))
     top = 103 if scale == 100 else 1.08 * max((_top(curve) for curve in curves), default=1) or 1
-    least = top * 0.085
-    below = -least
-    for value, name, color in sorted(ends, key=lambda end: end[0]):
-        below = max(value, below + least)
+    ends.sort(key=lambda end: end[0])
+    heights = spread_out([end[0] for end in ends], least=0.085 * top, top=top)
+    for height, (_, name, color) in zip(heights, ends, strict=True):
         figure.add_annotation(
-            x=1, xref="paper", xshift=6, y=below, text=charted(name, 14), showarrow=False,
+            x=1, xref="paper", xshift=6, y=height, text=charted(name, 14), showarrow=False,
             xanchor="left", font={"size": 11, "color": color},
         )  # fmt: skip
+
+
+def spread_out(heights: Sequence[float], *, least: float, top: float) -> list[float]:
+    """Ascending ``heights`` moved apart to ``least`` from one another, none above ``top``."""
+    moved: list[float] = []
+    for height in heights:
+        moved.append(max(height, moved[-1] + least) if moved else height)
+    ceiling = top
+    for row in range(len(moved) - 1, -1, -1):
+        moved[row] = min(moved[row], ceiling)
+        ceiling = moved[row] - least
+    return moved
 
 
 def epoch_facts(row: EpochRow, condition: str) -> str:

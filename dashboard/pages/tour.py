@@ -14,7 +14,8 @@ from dashboard.context import Export, View, choose, held, open_page
 from dashboard.figures.numbers import markdown
 from dashboard.figures.tables import csv_text
 from dashboard.figures.tour import STEPS, Claim
-from dashboard.figures.tour_pictures import cell_rate, parts_of
+from dashboard.figures.tour_pictures import parts_of
+from dashboard.figures.tour_tables import cell_rate
 from dashboard.loading_tour import TourNumbers, siblings_of, tour_numbers
 from dashboard.pages.tour_steps import FIGURES
 
@@ -95,21 +96,20 @@ def _foot(step: int) -> None:
             "study; a sentence that does not hold says so.</span>",
             width="stretch",
         )
-        before = STEPS[max(step - 2, 0)][0]
-        after = STEPS[min(step, len(STEPS) - 1)][0]
-        st.button(
-            before, icon=":material/arrow_back:", key="tour_previous", disabled=step == 1,
-            on_click=choose, kwargs={"step": step - 1},
-        )  # fmt: skip
+        if step > 1:
+            st.button(
+                STEPS[step - 2][0], icon=":material/arrow_back:", key="tour_previous",
+                on_click=choose, kwargs={"step": step - 1},
+            )  # fmt: skip
         st.button(
             "Open these images in Map", key="tour_to_map", on_click=open_page, args=("map",),
             kwargs={"condition": CLEAN if step == 2 else TRIGGER},
         )  # fmt: skip
-        st.button(
-            after, icon=":material/arrow_forward:", icon_position="right", type="primary",
-            key="tour_next", disabled=step == len(STEPS), on_click=choose,
-            kwargs={"step": step + 1},
-        )  # fmt: skip
+        if step < len(STEPS):
+            st.button(
+                STEPS[step][0], icon=":material/arrow_forward:", icon_position="right",
+                type="primary", key="tour_next", on_click=choose, kwargs={"step": step + 1},
+            )  # fmt: skip
 
 
 def exports(view: View) -> list[Export]:

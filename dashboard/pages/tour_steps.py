@@ -19,13 +19,12 @@ from dashboard.figures.tour_pictures import (
     Part,
     Rate,
     answer_row,
-    cells_table,
-    clean_table,
     grid,
     image_row,
     parts_of,
     rates_figure,
 )
+from dashboard.figures.tour_tables import cells_table, clean_table
 from dashboard.loading import load_pair
 from dashboard.loading_tour import Shot, TourNumbers, pick_samples, shots
 from dashboard.thumbnails import thumbnail_url
@@ -108,6 +107,9 @@ def _success_figure(view: View, numbers: TourNumbers, parts: list[Part]) -> None
 
 
 def _rates(view: View, rates: list[Rate], key: str) -> None:
+    if all(rate.after is None for rate in rates):
+        messages.empty("Not measured", "This study holds no such number of any model.")
+        return
     st.plotly_chart(
         rates_figure(rates, view.colors), theme=None, config=CONFIG, key=f"tour_{key}",
         alt="Shares of each model",

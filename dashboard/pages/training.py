@@ -22,7 +22,8 @@ from dashboard.loading_training import EpochRow, common_frame, epoch_rows, filme
 from dashboard.thumbnails import thumbnail_template
 
 SECONDS_AN_EPOCH = 1.4
-_PLAYING, _ENDED, _SLIDER = "epoch_playing", "epoch_ended", "epoch_slider"
+_PLAYING, _STARTED, _ENDED = "epoch_playing", "epoch_started", "epoch_ended"
+_SLIDER = "epoch_slider"
 _OTHER = "training_other"
 _COLORS = ("label", "divergence")
 
@@ -100,7 +101,7 @@ def _current(rows: list[EpochRow]) -> EpochRow:
     if wanted is not None and wanted not in epochs:
         messages.note(f"There is no checkpoint of epoch {wanted}; this is the last one.")
     at = epochs.index(wanted) if wanted in epochs else len(epochs) - 1
-    if st.session_state.get(_PLAYING):
+    if st.session_state.get(_PLAYING) and not st.session_state.get(_STARTED):
         at = (at + 1) % len(epochs)
         # The address is written when the film stands still, else every epoch would be a page
         # in the browser's history.
@@ -123,6 +124,7 @@ def _controls(rows: list[EpochRow], epoch: int) -> None:
         pressed = st.button(
             "Pause" if playing else "Play", key="epoch_play", disabled=len(rows) < 2,
             icon=":material/pause:" if playing else ":material/play_arrow:", on_click=_toggle,
+            args=(epochs,),
         )  # fmt: skip
         if len(rows) > 1:
             st.session_state[_SLIDER] = epoch
@@ -131,6 +133,8 @@ def _controls(rows: list[EpochRow], epoch: int) -> None:
                 args=(epochs,), format_func=lambda epoch: f"epoch {epoch}",
             )  # fmt: skip
         _coloring()
+    if not pressed:
+        st.session_state.pop(_STARTED, None)
     ended = st.session_state.pop(_ENDED, False)
     if ended:
         st.session_state[_PLAYING] = False
@@ -141,8 +145,13 @@ def _controls(rows: list[EpochRow], epoch: int) -> None:
         st.rerun()
 
 
-def _toggle() -> None:
-    st.session_state[_PLAYING] = not st.session_state.get(_PLAYING, False)
+def _toggle(epochs: list[int]) -> None:
+    playing = not st.session_state.get(_PLAYING, False)
+    st.session_state[_PLAYING] = playing
+    # The epoch on which the film starts stays until the first tick.
+    st.session_state[_STARTED] = playing
+    if playing and held().epoch in (None, epochs[-1]):
+        choose(epoch=epochs[0])
 
 
 def _slid(epochs: list[int]) -> None:
