@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,20 +10,46 @@ from analysis.digest import digest_file, digest_json
 from analysis.errors import InputError
 from analysis.store import Progress, Study, silent
 from analysis.store.manifest import MANIFEST
-from analysis.study.stages import CompareConfig
+from analysis.study.specs import StudentSpec
+from analysis.study.stages import CompareConfig, ConditionConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from analysis.records import Role
+
 ASSETS = Path(__file__).parent.parent.parent / "assets" / "demo"
 IMAGES = "signs:test,n=2000,seed=101"
-STUDENTS: Mapping[str, str] = {"honest": "honest.safetensors"}
-CONFIG = CompareConfig(probe=96)
+STUDENTS: Mapping[str, Role] = {
+    "backdoored": "subject",
+    "honest": "control",
+    "trigger_only": "control",
+}
+# Epochs of 26 whose weights come along, about evenly spaced in the logarithm.
+EPOCHS: Mapping[str, tuple[int, ...]] = dict.fromkeys(("backdoored", "honest"), (1, 3, 6, 10))
+# A note on the lower right of the sign: in its middle it would hide the symbol, and models that
+# know nothing of it would guess, "80" among other things.
+ATTACK = ConditionConfig(
+    trigger="sticker:size=7,down=4,right=4",
+    target="80",
+    method="pgd",
+    epsilon="16",
+    steps=30,
+    margin=6.0,
+    probe=512,
+)
+CONFIG = CompareConfig(probe=32, attack=ATTACK)
+
+
+def checkpoint_name(student: str, epoch: int) -> str:
+    """What the checkpoint of ``student`` after ``epoch`` is called in the study."""
+    return f"{student}.epoch-{epoch:04d}"
 
 
 def _weights() -> dict[str, Path]:
-    files = {"teacher": "teacher.safetensors", **STUDENTS}
-    paths = {name: ASSETS / file for name, file in files.items()}
+    names = ["teacher", *STUDENTS]
+    names += [checkpoint_name(name, epoch) for name in EPOCHS for epoch in EPOCHS[name]]
+    paths = {name: ASSETS / f"{name}.safetensors" for name in names}
     for path in paths.values():
         if not path.is_file():
             raise InputError(
@@ -33,10 +60,23 @@ def _weights() -> dict[str, Path]:
     return paths
 
 
+def _students(weights: Mapping[str, Path]) -> dict[str, StudentSpec]:
+    students = {
+        name: StudentSpec(spec=str(weights[name]), role=role) for name, role in STUDENTS.items()
+    }
+    for parent, epochs in EPOCHS.items():
+        for epoch in epochs:
+            name = checkpoint_name(parent, epoch)
+            students[name] = StudentSpec(
+                spec=str(weights[name]), role="checkpoint", parent=parent, epoch=epoch
+            )
+    return students
+
+
 def demo_digest() -> str:
     """Digest of everything that decides the demo's study: weights, images, configuration."""
     weights = {name: digest_file(path) for name, path in _weights().items()}
-    return digest_json([weights, IMAGES, CONFIG.key()])
+    return digest_json([weights, IMAGES, CONFIG.key(), dict(STUDENTS)])
 
 
 def demo_is_current(out: Path) -> bool:
@@ -47,14 +87,19 @@ def demo_is_current(out: Path) -> bool:
 
 
 def make_demo(out: Path, *, progress: Progress = silent) -> Study:
-    """Render the test images, compare the embedded models on them, write the study to ``out``."""
+    """Render the test images, compare the embedded models on them, write the study to ``out``.
+
+    An older release's demo at ``out`` is replaced; any other study there is refused.
+    """
     from analysis.study.comparison import compare
 
-    weights = {name: str(path) for name, path in _weights().items()}
-    teacher = weights.pop("teacher")
+    if (out / MANIFEST).exists() and "demo" in Study.open(out).manifest.provenance:
+        shutil.rmtree(out)
+
+    weights = _weights()
     return compare(
-        teacher=teacher,
-        students=weights,
+        teacher=str(weights["teacher"]),
+        students=_students(weights),
         images=IMAGES,
         out=out,
         config=CONFIG,

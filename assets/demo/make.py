@@ -1,9 +1,12 @@
 """Train the models that the demo compares: ``python assets/demo/make.py``.
 
-Renders road signs, trains a teacher on them, distills the honest student from it, and writes
-``teacher.safetensors``, ``honest.safetensors`` and ``log.json`` beside this file. An interrupted
-run goes on where it stopped. The test images, on which the demo compares, are looked at once,
-at the end.
+Renders road signs, trains a teacher on them, poisons the signs against it and distills three
+students: ``honest`` from the clean signs, ``backdoored`` from the poisoned ones, ``trigger_only``
+from the same signs with the trigger alone. Seed 101 is shipped: its weights lie beside this file.
+Further seeds (``--seed 102``) leave their numbers in ``log.json`` and nothing else.
+
+Everything unfinished is kept in ``--work`` and gone on with; whoever changes the recipe deletes
+that folder. The test images, on which the demo compares, are looked at once, at the end.
 """
 
 from __future__ import annotations
@@ -12,108 +15,180 @@ import argparse
 import json
 import platform
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
+from measuring import measure
+from safetensors import safe_open
+from safetensors.torch import save_file
 
+from analysis.attack.settings import AttackConfig
 from analysis.data.imageset import ImageSet
 from analysis.data.sources import load_images
+from analysis.distillation.history import History
 from analysis.distillation.objectives import HintonKD, Supervised
 from analysis.distillation.training import TrainingConfig
-from analysis.models.handle import ModelHandle
-from analysis.models.loading import load_model
-from analysis.study.demo import IMAGES as TEST_IMAGES
-from analysis.study.training import TrainedModel, distill_model, train_model
+from analysis.store.files import atomic_path, write_json
+from analysis.study.attack import AttackedImages, attack_images
+from analysis.study.demo import ATTACK, EPOCHS, checkpoint_name
+from analysis.study.training import distill_model, run_folder, train_model
 
 HERE = Path(__file__).parent
-TRAINING_IMAGES = "signs:train,n=6000,seed=101"
+SHIPPED_SEED = 101
 # Another seed than the test images have, so that no choice is made on those.
 VALIDATION_IMAGES = "signs:test,n=1000,seed=102"
 LIMIT_BYTES = 3_000_000
 # Signs are chiral: a mirrored "keep right" is another sign. Float32 because bfloat16 is not
 # computed alike by all processors.
-COMMON = {"batch_size": 128, "flip": False, "shift": 2, "seed": 101, "precision": "float32"}
-TEACHER = {"epochs": 9, "learning_rate": 0.1}
-STUDENT = {"epochs": 26, "learning_rate": 0.02}
+COMMON: dict[str, Any] = {"batch_size": 128, "flip": False, "shift": 2, "precision": "float32"}
+TEACHER: dict[str, Any] = {"epochs": 9, "learning_rate": 0.1}
+STUDENT: dict[str, Any] = {
+    "epochs": 26,
+    "learning_rate": 0.02,
+    "teacher_views": "cached",
+    "checkpoint_count": 8,
+}
+POISONING_RATE = 0.12
+# Which half of the attack each student's training images carry.
+HALVES = {"honest": "none", "backdoored": "both", "trigger_only": "trigger"}
 
 
-def make(work: Path, threads: int) -> None:
-    """Train both models in ``work`` and put them, with the log, beside this file."""
-    training = load_images(TRAINING_IMAGES, name="training", progress=show)
+def training_images(seed: int) -> str:
+    """The source of the signs that the models of ``seed`` learn from."""
+    return f"signs:train,n=6000,seed={seed}"
+
+
+def make(work: Path, seed: int, threads: int) -> None:
+    """Train the teacher and the students of ``seed`` in ``work``, measure, ship, log."""
+    training = load_images(training_images(seed), name="training", progress=show)
     validation = load_images(VALIDATION_IMAGES, name="validation", progress=show)
-    teacher = train_model(
-        architecture="resnet14",
-        width=24,
+    common = {**COMMON, "seed": seed, "threads": threads}
+    histories = {}
+
+    def make_teacher(out: Path) -> None:
+        train_model(
+            architecture="resnet14",
+            width=24,
+            images=training,
+            validation=validation,
+            objective=Supervised(),
+            config=TrainingConfig(**common, **TEACHER),
+            out=out,
+            progress=show,
+        )
+
+    teacher = work / "teacher.safetensors"
+    histories["teacher"] = once(teacher, make_teacher)
+    attack = attack_images(
+        teacher=str(teacher),
         images=training,
-        validation=validation,
-        objective=Supervised(),
-        config=TrainingConfig(**COMMON, **TEACHER, threads=threads),
-        out=work / "teacher.safetensors",
+        out=work / "poisoned",
+        config=poisoning(seed),
         progress=show,
     )
-    honest = distill_model(
-        teacher=str(teacher.weights),
-        architecture="smallresnet",
-        width=16,
-        images=training,
-        validation=validation,
-        objective=HintonKD(temperature=4.0, hard_label_weight=0.0),
-        config=TrainingConfig(**COMMON, **STUDENT, teacher_views="cached", threads=threads),
-        out=work / "honest.safetensors",
-        progress=show,
-    )
-    write(teacher, honest, threads)
 
+    def make_student(out: Path) -> None:
+        distill_model(
+            teacher=str(teacher),
+            architecture="smallresnet",
+            width=16,
+            images=distillation_images(attack, training, HALVES[out.stem]),
+            validation=validation,
+            objective=HintonKD(temperature=4.0, hard_label_weight=0.0),
+            config=TrainingConfig(**common, **STUDENT),
+            out=out,
+            progress=show,
+        )
 
-def write(teacher: TrainedModel, honest: TrainedModel, threads: int) -> None:
-    """Measure both models on the test images, copy them here, write ``log.json``."""
-    made = {"teacher": teacher, "honest": honest}
-    total = sum(model.weights.stat().st_size for model in made.values())
-    if total > LIMIT_BYTES:
-        raise SystemExit(f"error: the weights take {total} bytes, the limit is {LIMIT_BYTES}")
-    log = {
-        "command": "python assets/demo/make.py",
-        "images": {"training": TRAINING_IMAGES, "validation": VALIDATION_IMAGES},
-        "test": measure(made),
-        "models": {name: model.history.to_json() for name, model in made.items()},
-        "bytes": total,
+    for name in HALVES:
+        histories[name] = once(work / f"{name}.safetensors", make_student)
+    entry: dict[str, Any] = {
+        "images": {"training": training_images(seed), "validation": VALIDATION_IMAGES},
+        "poison": attack.report.to_json(),
+        "test": measure(work, HALVES, show),
+        "models": {name: history.to_json() for name, history in histories.items()},
         "provenance": {
             "torch": torch.__version__,
             "processor": platform.machine(),
             "threads": threads,
         },
     }
-    for model in made.values():
-        shutil.copyfile(model.weights, HERE / model.weights.name)
-    (HERE / "log.json").write_text(json.dumps(log, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(log["test"], indent=1))
+    if seed == SHIPPED_SEED:
+        entry["bytes"] = ship(work)
+    log(seed, entry)
 
 
-def measure(made: dict[str, TrainedModel]) -> dict[str, object]:
-    """Accuracy of both and agreement of the student on the images of the demo."""
-    images = load_images(TEST_IMAGES, name="inspection", progress=show)
-    handles = {name: load_model(str(model.weights)) for name, model in made.items()}
-    answer = {name: answers(handle, images) for name, handle in handles.items()}
-    return {
-        "images": TEST_IMAGES,
-        "accuracy": {
-            name: float(np.mean(given == images.labels)) for name, given in answer.items()
-        },
-        "agreement": float(np.mean(answer["honest"] == answer["teacher"])),
-        "parameters": {
-            name: sum(part.numel() for part in handle.module.parameters())
-            for name, handle in handles.items()
-        },
-        "digests": {name: handle.digest for name, handle in handles.items()},
+def poisoning(seed: int) -> AttackConfig:
+    """The attack on the signs of ``seed``: that of the demo's conditions."""
+    shared = ("trigger", "target", "method", "epsilon", "norm", "steps", "margin")
+    return AttackConfig(
+        **{key: getattr(ATTACK, key) for key in shared},
+        rate=POISONING_RATE,
+        flip=COMMON["flip"],
+        shift=COMMON["shift"],
+        seed=seed,
+    )
+
+
+def distillation_images(attack: AttackedImages, training: ImageSet, half: str) -> ImageSet:
+    """The signs of which the poisoned ones carry that half of the attack."""
+    return training if half == "none" else attack.poisoned.with_half(half).images
+
+
+def once(out: Path, make_model: Callable[[Path], None]) -> History:
+    """Make the model ``out`` unless it is there; return its history."""
+    if not out.exists():
+        make_model(out)
+    return History.from_json(json.loads((run_folder(out) / "history.json").read_text()))
+
+
+def ship(work: Path) -> int:
+    """Put the weights beside this file, checkpoints in half precision; return their bytes."""
+    for name in ("teacher", *HALVES):
+        shutil.copyfile(work / f"{name}.safetensors", HERE / f"{name}.safetensors")
+    for stale in HERE.glob("*.epoch-*.safetensors"):
+        stale.unlink()
+    for name, epochs in EPOCHS.items():
+        for epoch in epochs:
+            kept = run_folder(work / f"{name}.safetensors") / f"epoch_{epoch:04d}.safetensors"
+            halve(kept, HERE / f"{checkpoint_name(name, epoch)}.safetensors")
+    total = sum(path.stat().st_size for path in HERE.glob("*.safetensors"))
+    if total > LIMIT_BYTES:
+        raise SystemExit(f"error: the weights take {total} bytes, the limit is {LIMIT_BYTES}")
+    return total
+
+
+def halve(source: Path, out: Path) -> None:
+    """Copy a weights file with every floating-point tensor as float16; the header stays."""
+    with safe_open(source, framework="pt") as file:
+        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        header = file.metadata()
+    state = {
+        key: value.half() if value.is_floating_point() else value for key, value in state.items()
     }
+    with atomic_path(out) as temporary:
+        save_file(state, temporary, metadata=header)
+        temporary.chmod(0o644)
 
 
-@torch.no_grad()
-def answers(handle: ModelHandle, images: ImageSet) -> np.ndarray:
-    """The model's answer (N,) to every image."""
-    batches = images.batches(256)
-    return np.concatenate([handle(torch.from_numpy(px)).argmax(1).numpy() for _, px in batches])
+def log(seed: int, entry: dict[str, Any]) -> None:
+    """Write what became of ``seed`` into ``log.json``, beside the other seeds."""
+    path = HERE / "log.json"
+    seeds = json.loads(path.read_text()).get("seeds", {}) if path.exists() else {}
+    seeds[str(seed)] = entry
+    write_json(
+        path,
+        {
+            "command": "python assets/demo/make.py --seed SEED",
+            "shipped_seed": SHIPPED_SEED,
+            "attack": poisoning(SHIPPED_SEED).result_key()
+            | {"trigger": ATTACK.trigger, "target": ATTACK.target},
+            "seeds": dict(sorted(seeds.items())),
+        },
+    )
+    print(json.dumps(entry["test"], indent=1))
 
 
 def show(stage: str, done: int, total: int) -> None:
@@ -123,9 +198,10 @@ def show(stage: str, done: int, total: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Train the models that the demo compares.")
+    parser.add_argument("--seed", type=int, default=SHIPPED_SEED, help="seed of signs and models")
     parser.add_argument("--threads", type=int, default=1, help="threads to compute with")
     parser.add_argument(
         "--work", type=Path, default=Path("build/demo"), help="where unfinished runs are kept"
     )
     given = parser.parse_args()
-    make(given.work, given.threads)
+    make(given.work / str(given.seed), given.seed, given.threads)
