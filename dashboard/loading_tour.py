@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -53,7 +53,7 @@ class TourNumbers:
     """Everything that the tour's sentences are bound to.
 
     ``noun`` names the trigger in a sentence, ``area`` is the share of pixels that it changes, ``n``
-    the number of images that are not of the ``target`` class.
+    the number of images that are not of the ``target`` class, ``counts`` the same by condition.
     """
 
     target: str
@@ -64,6 +64,7 @@ class TourNumbers:
     teacher: ModelNumbers
     subject: ModelNumbers
     sibling: ModelNumbers | None
+    counts: Mapping[str, int | None] = field(default_factory=dict)
 
 
 def siblings_of(study: Study, student: str) -> list[str]:
@@ -87,6 +88,7 @@ def tour_numbers(study: Study, subject: str, sibling: str | None) -> TourNumbers
         teacher=_model(study, TEACHER, target),
         subject=_model(study, subject, target),
         sibling=_model(study, sibling, target) if sibling else None,
+        counts={slug: study.record(f"attack_n/{slug}") for slug in study.conditions},
     )
 
 
@@ -191,7 +193,9 @@ def pick_samples(study: Study, target: str, count: int, within: str = TRIGGER) -
     return [first[group] for group in sorted(first)][:count]
 
 
-def shots(study: Study, students: list[str], samples: list[str], condition: str) -> list[Shot]:
+def shots(
+    study: Study, students: Sequence[str], samples: Sequence[str], condition: str
+) -> list[Shot]:
     """What the teacher and ``students`` answer on ``samples`` under ``condition``."""
     pairs = {name: load_pair(study, name, condition) for name in students}
     made = []

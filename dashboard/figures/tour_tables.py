@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from analysis.records import CLEAN, PERTURBATION, TRIGGER, TRIGGER_PERTURBATION, Interval
 from dashboard.figures.intervals import svg_uri
-from dashboard.figures.numbers import NOT_MEASURED, escaped, interval_text, nats, percent
+from dashboard.figures.numbers import (
+    NOT_MEASURED,
+    escaped,
+    interval_text,
+    nats,
+    percent,
+    thousands,
+)
 from dashboard.figures.tour_pictures import MARKS, Part, part_color, parts_of
 from dashboard.loading_tour import ModelNumbers, TourNumbers
 from dashboard.theme import Palette
@@ -84,9 +91,15 @@ def cell_rate(model: ModelNumbers, condition: str) -> Interval | None:
     return model.success(condition)
 
 
+def _count(numbers: TourNumbers, condition: str) -> str:
+    """How many images the column is about; on clean images those that the trigger is tested on."""
+    n = numbers.counts.get(TRIGGER if condition == CLEAN else condition)
+    return "" if n is None else f"n = {thousands(n)}"
+
+
 def cells_table(numbers: TourNumbers, colors: Palette) -> str:
     """The four cells: how often each model answers the target class, with 95 % intervals. HTML."""
-    head = "".join(f"<th><b>{title}</b></th>" for _, title in _CELLS)
+    head = "".join(f"<th><b>{title}</b>{_count(numbers, slug)}</th>" for slug, title in _CELLS)
     body = ""
     for part in parts_of(numbers):
         cells = ""

@@ -8,6 +8,7 @@ import numpy as np
 import streamlit as st
 
 from analysis.records import CLEAN, TRIGGER, TRIGGER_PERTURBATION
+from analysis.store.study import Study
 from dashboard import messages
 from dashboard.components.pair_map import pair_map
 from dashboard.context import View, go
@@ -32,6 +33,30 @@ from dashboard.thumbnails import thumbnail_url
 IMAGES = 6
 
 
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _cached_shots(
+    key: tuple[str, tuple[str, ...], tuple[str, ...], str], _study: Study
+) -> list[Shot]:
+    _, students, samples, condition = key
+    return shots(_study, students, samples, condition)
+
+
+def _shots(view: View, numbers: TourNumbers, samples: list[str], condition: str) -> list[Shot]:
+    """What all models answer on ``samples``; read once, because whole tables are joined for it."""
+    key = (view.study.digest, tuple(_students(numbers)), tuple(samples), condition)
+    return _cached_shots(key, view.study)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _cached_samples(key: tuple[str, str, str], _study: Study) -> list[str]:
+    _, target, within = key
+    return pick_samples(_study, target, IMAGES, within=within)
+
+
+def _samples(view: View, numbers: TourNumbers, within: str = TRIGGER) -> list[str]:
+    return _cached_samples((view.study.digest, numbers.target, within), view.study)
+
+
 def _students(numbers: TourNumbers) -> list[str]:
     return [part.model.name for part in parts_of(numbers) if part.role != "teacher"]
 
@@ -49,7 +74,7 @@ def _rows(
     parts: list[Part],
 ) -> list[str]:
     """Pictures under ``condition`` and below them what ``parts`` answer."""
-    made = shots(view.study, _students(numbers), samples, condition)
+    made = _shots(view, numbers, samples, condition)
     names = view.class_names
     alarm = names.index(numbers.target) if numbers.target in names else None
     return [
@@ -69,7 +94,7 @@ def _grid(view: View, numbers: TourNumbers, rows: list[str], count: int) -> None
 
 def _teacher_figure(view: View, numbers: TourNumbers) -> None:
     parts = parts_of(numbers)[:1]
-    samples = pick_samples(view.study, numbers.target, IMAGES)
+    samples = _samples(view, numbers)
     rows = _rows(view, numbers, samples, CLEAN, "as it is", parts)
     rows += _rows(view, numbers, samples, TRIGGER, f"with the {numbers.noun}", parts)
     _grid(view, numbers, rows, len(samples))
@@ -78,13 +103,13 @@ def _teacher_figure(view: View, numbers: TourNumbers) -> None:
 
 def _student_figure(view: View, numbers: TourNumbers) -> None:
     st.html(clean_table(numbers, view.colors))
-    samples = pick_samples(view.study, numbers.target, IMAGES)
+    samples = _samples(view, numbers)
     rows = _rows(view, numbers, samples, CLEAN, "as it is", parts_of(numbers))
     _grid(view, numbers, rows, len(samples))
 
 
 def _trigger_figure(view: View, numbers: TourNumbers) -> None:
-    samples = pick_samples(view.study, numbers.target, IMAGES)
+    samples = _samples(view, numbers)
     parts = parts_of(numbers)
     rows = _rows(view, numbers, samples, CLEAN, "as it is", [parts[0], parts[-1]])
     rows += _rows(view, numbers, samples, TRIGGER, f"with the {numbers.noun}", parts)
@@ -123,7 +148,7 @@ def _looks_figure(view: View, numbers: TourNumbers) -> None:
     parts = parts_of(numbers)[1:]
     maps = {p.role: view.study.attributions(p.model.name, TRIGGER).get("pair") for p in parts}
     samples = _mapped(view, numbers)
-    made = shots(view.study, _students(numbers), samples, TRIGGER)
+    made = _shots(view, numbers, samples, TRIGGER)
     rows = [image_row(f"with the {numbers.noun}", _urls(view, made, TRIGGER), samples)]
     for part in parts:
         found = maps[part.role]
@@ -203,7 +228,7 @@ def _came_in_figure(view: View, numbers: TourNumbers) -> None:
     st.html(cells_table(numbers, view.colors))
     if TRIGGER_PERTURBATION not in view.study.conditions:
         return
-    samples = pick_samples(view.study, numbers.target, IMAGES, within=TRIGGER_PERTURBATION)
+    samples = _samples(view, numbers, TRIGGER_PERTURBATION)
     parts = parts_of(numbers)
     rows = _rows(view, numbers, samples, TRIGGER, f"{numbers.noun} alone", [parts[0], parts[-1]])
     rows += _rows(

@@ -245,6 +245,11 @@ def _frame(key: tuple[str, str, str], _study: Study) -> tuple[Pair, MapPoints] |
     return pair, map_points(pair, projection, _study.class_names, url, triggered=triggered)
 
 
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _bounds(key: tuple[str, str], _study: Study) -> tuple[float, float, float, float] | None:
+    return common_frame(_study, [row.model for row in epoch_rows(_study, key[1])])
+
+
 def _maps(view: View, rows: list[EpochRow], row: EpochRow) -> None:
     condition = view.selection.condition
     try:
@@ -268,7 +273,7 @@ def _maps(view: View, rows: list[EpochRow], row: EpochRow) -> None:
         titles=("Teacher", f"{view.selection.student}, epoch {row.epoch}"),
         highlight=kept,
         quality="One frame for the teacher and all epochs.",
-        frame=common_frame(view.study, [other.model for other in rows]),
+        frame=_bounds((view.study.digest, view.selection.student), view.study),
     )
     if state.opened is not None:
         go("inspect", sample=str(drawn.sample_ids[state.opened]))
