@@ -34,7 +34,7 @@ def epoch_rows(study: Study, student: str) -> list[EpochRow]:
             epoch=model.epoch,
             measures={slug: study.measures(model.name, slug) for slug in study.conditions},
         )
-        for model in study.checkpoints(student)
+        for model in study.timeline(student)
         if model.epoch is not None
     }
     return [rows[epoch] for epoch in sorted(rows)]

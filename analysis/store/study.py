@@ -99,6 +99,14 @@ class Study:
         ]
         return sorted(rows, key=lambda model: (model.epoch is None, model.epoch or 0))
 
+    def timeline(self, student: str) -> list[Student]:
+        """The checkpoints of ``student``, and itself where its own epoch is known, by epoch."""
+        rows = self.checkpoints(student)
+        own = self.models[student]
+        if own.epoch is None or not rows or own.epoch in {row.epoch for row in rows}:
+            return rows
+        return sorted([*rows, own], key=lambda model: (model.epoch is None, model.epoch or 0))
+
     @property
     def conditions(self) -> Mapping[str, Condition]:
         """The conditions by slug."""

@@ -96,7 +96,7 @@ def model_card(
         name=name,
         role=spec.role,
         parent=spec.parent,
-        epoch=spec.epoch,
+        epoch=_epoch(spec, recipe),
         spec=handle.spec_text,
         digest=handle.digest,
         architecture=handle.architecture,
@@ -105,6 +105,12 @@ def model_card(
         user_code=handle.user_code,
         cost=ModelCost(**{**output.record, "file_bytes": handle.file_bytes}),
     )
+
+
+def _epoch(spec: StudentSpec, recipe: Mapping[str, Any]) -> int | None:
+    """The epoch that the command names, else the one that our own weights file remembers."""
+    known = recipe.get("epoch") if spec.epoch is None else spec.epoch
+    return known if isinstance(known, int) else None
 
 
 def store_weights(cache: StageCache, handle: ModelHandle, class_names: Sequence[str]) -> Path:

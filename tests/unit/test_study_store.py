@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import multiprocessing
 import shutil
@@ -90,6 +91,16 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     assert opened.measures("s")["agreement"].low == 0.4
     assert opened.measures("teacher") == {}
     assert opened.teacher.cost.latency_ms_batch_64 == 2.5
+
+
+def test_a_timeline_ends_with_the_student_where_its_epoch_is_known(tmp_path: Path) -> None:
+    opened = publish(tmp_path / "study")
+    assert [model.name for model in opened.timeline("s")] == ["s.epoch-0001"]
+    for epoch, names in ((9, ["s.epoch-0001", "s"]), (1, ["s.epoch-0001"])):
+        models = dict(opened.models)
+        models["s"] = dataclasses.replace(models["s"], epoch=epoch)
+        later = Study(opened.path, dataclasses.replace(opened.manifest, models=models))
+        assert [model.name for model in later.timeline("s")] == names
 
 
 def test_provenance_is_outside_the_digest(tmp_path: Path) -> None:
