@@ -38,7 +38,9 @@ ATTACK = ConditionConfig(
     margin=6.0,
     probe=512,
 )
-CONFIG = CompareConfig(probe=32, attack=ATTACK)
+# Less than the defaults, so that twelve models are compared within a minute: 16 steps leave a
+# completeness error of 1.6 % on a ResNet-20, 200 epochs are umap's own default for larger sets.
+CONFIG = CompareConfig(probe=32, steps=16, epochs=200, attack=ATTACK)
 
 
 def checkpoint_name(student: str, epoch: int) -> str:
