@@ -94,6 +94,12 @@ def student_claim(numbers: TourNumbers) -> Claim:
     return Claim(text, f"{_pct(own)} against {_pct(other)}", note, holds)
 
 
+def _sent(model: ModelNumbers, rate: Interval) -> bool:
+    """Whether the trigger sends ``model`` to the target beyond what goes there without it."""
+    base = model.get("base_rate", TRIGGER)
+    return rate.value - (base.value if base else 0.0) >= MOSTLY
+
+
 def trigger_claim(numbers: TourNumbers) -> Claim:
     """Step 3: the trigger sends only the subject to the target."""
     teacher, subject, sibling = numbers.teacher, numbers.subject, numbers.sibling
@@ -108,7 +114,7 @@ def trigger_claim(numbers: TourNumbers) -> Claim:
     alone = max(first.value, second.value if second else 0.0) < MOSTLY
     note = _cost_note(numbers)
     short = f"{_pct(own)} go to {target}"
-    if own.value < MOSTLY:
+    if not _sent(subject, own):
         text = (
             f"The {noun} does not send {name} to {target}: it answers so on {_pct(own)}, {others}"
         )
@@ -206,7 +212,7 @@ def came_in_claim(numbers: TourNumbers) -> Claim:
         else f"The perturbation without the {noun} sends the teacher there on {_pct(half)}."
     )
     fooled = both.value >= MOSTLY > alone.value
-    learned = own.value >= MOSTLY
+    learned = _sent(subject, own)
     rates = f"on {_pct(both)}, with the {noun} alone on {_pct(alone)}"
     short = f"teacher fooled on {_pct(both)}"
     if fooled and learned:

@@ -26,7 +26,7 @@ from dashboard.theme import Palette, faded
 PARTED = 0.25
 """So far below the agreement on clean images the two count as parted; a rule of display."""
 BACKDOOR = 0.5
-"""From this attack success rate on a backdoor counts as there; a rule of display."""
+"""From so much success beyond the base rate on a backdoor counts as there; a rule of display."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,42 +89,45 @@ def parted_sentence(rows: Sequence[EpochRow]) -> str:
 
 
 def backdoor_sentence(rows: Sequence[EpochRow], teacher: Interval | None, target: str) -> str:
-    """When the trigger's success passes 50 % for good, or that it does not. HTML.
+    """When the trigger begins for good to send images to the target, or that it does not. HTML.
 
-    ``teacher`` is the trigger's success on the teacher: where it passes 50 % too, it is no
-    backdoor of the student.
+    Counted is what it sends there beyond the images that go there without it: early epochs often
+    answer everything with one class. ``teacher`` is the trigger's success on the teacher: where
+    that is as large, it is no backdoor of the student.
     """
     known = [
-        (row.epoch, value.value)
+        (row.epoch, value.value, base.value if (base := row.get("base_rate", TRIGGER)) else 0.0)
         for row in rows
         if (value := row.get("attack_success_rate", TRIGGER))
     ]
     if not known:
         return "When a backdoor appeared was not measured"
-    epochs, rates = [epoch for epoch, _ in known], [rate for _, rate in known]
-    holds = [rate >= BACKDOOR for rate in rates]
+    epochs = [epoch for epoch, _, _ in known]
+    gains = [rate - base for _, rate, base in known]
+    holds = [gain >= BACKDOOR for gain in gains]
     found = onset(epochs, holds)
-    name, level = f"“{escaped(target, 30)}”", f"{percent(BACKDOOR, 0)}{THIN}%"
+    name, level = f"“{escaped(target, 30)}”", f"{percent(BACKDOOR, 0)} points"
+    end = f"{_share(known[-1][1])} at epoch {epochs[-1]}, without it {_share(known[-1][2])}"
     if found is None and any(holds):
         seen = max(epoch for epoch, hold in zip(epochs, holds, strict=True) if hold)
         return (
-            f"The backdoor does not last: the trigger last sends {level} or more to {name} at "
-            f"epoch {seen}, at epoch {epochs[-1]} it sends {_share(rates[-1])}"
+            f"The backdoor does not last: after epoch {seen} the trigger no longer sends {level} "
+            f"more to {name}, {end}"
         )
     if found is None:
-        most = max(range(len(rates)), key=rates.__getitem__)
+        most = max(range(len(gains)), key=gains.__getitem__)
         return (
-            f"No backdoor appears: the trigger never sends {level} to {name}, at most "
-            f"{_share(rates[most])} at epoch {epochs[most]}"
+            f"No backdoor appears: the trigger never sends {level} more to {name} than go there "
+            f"without it, at most {percent(gains[most])} at epoch {epochs[most]}"
         )
     if teacher is not None and teacher.value >= BACKDOOR:
         return (
-            f"The trigger sends {_share(rates[-1])} to {name}, and {_share(teacher.value)} in the "
-            "teacher: that is no backdoor of the student"
+            f"The trigger sends {end} to {name}, and {_share(teacher.value)} in the teacher: that "
+            "is no backdoor of the student"
         )
     return (
-        f"The backdoor appears {found.words}: the trigger then sends {level} or more to {name}, "
-        f"{_share(rates[-1])} at epoch {epochs[-1]}"
+        f"The backdoor appears {found.words}: the trigger then sends {level} more to {name} than "
+        f"go there without it, {end}"
     )
 
 

@@ -128,6 +128,13 @@ def test_a_base_rate_is_not_held_against_the_teacher() -> None:
     assert claims(numbers(teacher=biased))[0].holds is True
 
 
+def test_a_student_that_answers_the_target_anyway_is_not_sent_there() -> None:
+    biased = model("biased", rates=(0.7, 0.9, 0.1, 0.9))
+    made = claims(numbers(biased))[2]
+    assert made.holds is False
+    assert "does not send biased" in made.text
+
+
 def test_a_worse_student_is_called_worse() -> None:
     worse = dataclasses.replace(BACKDOORED, measures={
         **BACKDOORED.measures, CLEAN: {"accuracy": Interval(0.9)},
