@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from pathlib import Path
 from types import ModuleType
 
@@ -34,6 +35,14 @@ def render(page: ModuleType) -> None:
         page.show(view)
     except DistillscopeError as error:
         messages.refused(error.what, error.expected, error.remedy)
+    except Exception as error:
+        if os.environ.get("DISTILLSCOPE_TRACEBACK"):
+            raise
+        messages.refused(
+            f"This page cannot be shown ({type(error).__name__})",
+            "a study as this release writes it",
+            "compute the study again; DISTILLSCOPE_TRACEBACK=1 shows where it failed",
+        )
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

@@ -17,7 +17,7 @@ import typer
 from typer.exceptions import TyperException
 
 from analysis.errors import Cancelled, DistillscopeError, InputError
-from analysis.store import Study, delete_orphans, workspace_cache, writing
+from analysis.store import Study, delete_orphans, holding_workspace, workspace_cache
 from dashboard import cli_attack, cli_experiment, cli_training, terminal, terminal_conditions
 
 if TYPE_CHECKING:
@@ -230,9 +230,9 @@ def clean(
         raise InputError(
             f"{workspace} is not a workspace", expected="a folder of studies (with .distillscope/)"
         )
-    freed = workspace_cache(workspace).clear()
-    for manifest in sorted(workspace.glob("*/study.json")):
-        with writing(manifest.parent):
+    with holding_workspace(workspace):
+        freed = workspace_cache(workspace).clear()
+        for manifest in sorted(workspace.glob("*/study.json")):
             freed += delete_orphans(manifest.parent, Study.open(manifest.parent).manifest)
     print(f"{freed / 1e6:.1f} MB deleted")
 
@@ -322,7 +322,10 @@ def _run(arguments: Sequence[str] | None) -> int:
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
         result = app(given or ["--help"], standalone_mode=False)
-        return result if isinstance(result, int) else 0
+        status = result if isinstance(result, int) else 0
+        if status == 130:  # typer turns Ctrl-C into this status, without a word
+            terminal.fail("cancelled; finished stages are kept")
+        return status
     except TyperException as error:
         words = error.format_message() if hasattr(error, "format_message") else str(error)
         command = given[0] if given[0] in _commands() else ""

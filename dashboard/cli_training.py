@@ -127,7 +127,7 @@ def distill(
     """Distill a teacher into a student; labels are needed only for a hard-label weight.
 
     A run that is killed goes on where it stopped when the same command is given again. Its
-    epochs can be compared with:  compare --checkpoints NAME='W.run/*.safetensors'
+    epochs can be compared with:  compare --checkpoints NAME='W.run/epoch_*.safetensors'
     """
     from analysis.distillation.objectives import make_objective
     from analysis.study.training import distill_model

@@ -20,6 +20,9 @@ from analysis.store import Study
 from analysis.study.comparison import compare
 from analysis.study.stages import CompareConfig
 
+# A defect is to be seen, not shown as a message.
+os.environ["DISTILLSCOPE_TRACEBACK"] = "1"
+
 ROOT = Path(__file__).parent.parent
 ALLOWED_SKIPS = ROOT / "tests" / "allowed_skips.txt"
 TINY = CompareConfig(probe=8, steps=8, epochs=40, draws=100)

@@ -2,7 +2,7 @@
 
 from analysis.store.cache import Progress, StageCache, StageOutput, silent, workspace_cache
 from analysis.store.study import Study, Thumbnails
-from analysis.store.writer import StudyWriter, delete_orphans, writing
+from analysis.store.writer import StudyWriter, delete_orphans, holding_workspace, writing
 
 __all__ = [
     "Progress",
@@ -12,6 +12,7 @@ __all__ = [
     "StudyWriter",
     "Thumbnails",
     "delete_orphans",
+    "holding_workspace",
     "silent",
     "workspace_cache",
     "writing",

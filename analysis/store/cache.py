@@ -114,12 +114,9 @@ class StageCache:
         folder = self.root / stage
         with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(folder / f"{key}.lock"):
-                yield
-        finally:
-            with contextlib.suppress(OSError):
-                (folder / f"{key}.lock").unlink()
+        # The lock file stays: a waiter may hold the name that a third process would make anew.
+        with FileLock(folder / f"{key}.lock"):
+            yield
 
     def size(self) -> int:
         """Bytes held by the cache, files that studies link to included."""

@@ -9,14 +9,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from analysis.digest import digest_json
 from analysis.errors import StudyError
-from analysis.records import Condition, ImageSetCard, ModelCost, Student
+from analysis.records import CLEAN, TEACHER, Condition, ImageSetCard, ModelCost, Student
 from analysis.store.files import write_json
 
 SCHEMA_VERSION = 1
@@ -136,6 +136,7 @@ def read_manifest(folder: Path) -> Manifest:
             f"{path} is damaged ({type(error).__name__}: {error})", remedy="compute it again"
         ) from error
     _check_files(path, manifest)
+    _check_content(path, manifest)
     return manifest
 
 
@@ -193,3 +194,63 @@ def _check_files(path: Path, manifest: Manifest) -> None:
             raise StudyError(
                 f"{path} names the file {str(name)[:80]!r}", expected="a file of the study itself"
             )
+
+
+_INTERVAL = {"value", "low", "high"}
+
+
+def _check_content(path: Path, manifest: Manifest) -> None:
+    """Refuse what readers could not make sense of: models and records of a wrong form."""
+    teacher = manifest.models.get(TEACHER)
+    good = (
+        teacher is not None
+        and teacher.role == TEACHER
+        and all(name == model.name for name, model in manifest.models.items())
+        and CLEAN in manifest.conditions
+        and "inspection" in manifest.image_sets
+        and isinstance(manifest.records, dict)
+        and isinstance(manifest.config, dict)
+    )
+    if not good:
+        raise StudyError(f"{path} is damaged", expected="a teacher, images and records")
+    for key, value in manifest.records.items():
+        if not _FORMS.get(key.split("/", 1)[0], _anything)(value):
+            raise StudyError(f"{path} is damaged: record {key[:80]!r}", remedy="compute it again")
+
+
+def _anything(value: Any) -> bool:
+    return True
+
+
+def _measured(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        item is None or (isinstance(item, dict) and set(item) == _INTERVAL)
+        for item in value.values()
+    )
+
+
+def _listed(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
+
+
+def _findings(value: Any) -> bool:
+    return _listed(value) and all(isinstance(item.get("text"), str) for item in value)
+
+
+def _quality(value: Any) -> bool:
+    return isinstance(value, dict) and set(value) == {"trustworthiness", "continuity", "k", "n"}
+
+
+def _mapping(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+_FORMS: Mapping[str, Callable[[Any], bool]] = {
+    "measures": _measured,
+    "per_class": _listed,
+    "findings": _findings,
+    "layout_quality": _quality,
+    "reliability": _mapping,
+    "units": _mapping,
+    "attribution": _mapping,
+}

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from analysis.digest import digest_file
 from analysis.errors import InputError, StudyError, nearest
 from analysis.records import (
     CLEAN,
@@ -157,6 +158,14 @@ class Study:
         if not path.is_file():
             raise StudyError(f"{path} is missing", remedy="compute the study again")
         return path
+
+    def check_files(self) -> None:
+        """Raise :class:`StudyError` unless every array is the file that the manifest remembers."""
+        for name in sorted(set(self.manifest.arrays.values())):
+            if digest_file(self._file(name)) != self.manifest.stored.get(name):
+                raise StudyError(
+                    f"{self.path / name} is not what was computed", remedy="compute the study again"
+                )
 
     def weights(self, model: str) -> Path | None:
         """Path of the model's weights inside the study, or None (user code is never stored)."""

@@ -53,6 +53,18 @@ def writing(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
         ) from error
 
 
+@contextlib.contextmanager
+def holding_workspace(workspace: Path) -> Iterator[None]:
+    """Hold the write lock of every study that was ever written in ``workspace``.
+
+    Raises :class:`~analysis.errors.BusyError`, naming the holder, when one is being written.
+    """
+    with contextlib.ExitStack() as held:
+        for lock in sorted((workspace / ".distillscope" / "locks").glob("*.lock")):
+            held.enter_context(writing(workspace / lock.stem))
+        yield
+
+
 def _owner(path: Path) -> str:
     try:
         data = json.loads(path.read_text())

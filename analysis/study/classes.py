@@ -15,7 +15,7 @@ import numpy as np
 
 from analysis.data.imageset import ImageSet
 from analysis.divergence.permutation import find_permutation
-from analysis.errors import ImageSetError, ModelError
+from analysis.errors import ImageSetError, ModelError, nearest
 from analysis.models.handle import ModelHandle
 
 
@@ -53,7 +53,8 @@ def plan_classes(
     :class:`~analysis.errors.ModelError` or :class:`~analysis.errors.ImageSetError` when the
     numbers of classes differ.
     """
-    names = _common_names(images, teacher)
+    names = _common_names(images, teacher, students)
+    labels, of_images = _labels(images, names, known=teacher.class_names is not None)
     orders: dict[str, tuple[int, ...] | None] = {}
     notes: dict[str, list[dict[str, Any]]] = {}
     for name, handle in students.items():
@@ -63,24 +64,37 @@ def plan_classes(
                 expected="two classifiers of the same classes",
             )
         own = (given or {}).get(name) or handle.class_names
-        orders[name], notes[name] = _student_order(name, own, names)
-    return ClassPlan(names, _labels(images, names), orders, notes)
+        orders[name], found = _student_order(name, own, names)
+        notes[name] = [*of_images, *found]
+    return ClassPlan(names, labels, orders, notes)
 
 
-def _common_names(images: ImageSet, teacher: ModelHandle) -> tuple[str, ...]:
+def _common_names(
+    images: ImageSet, teacher: ModelHandle, students: Mapping[str, ModelHandle]
+) -> tuple[str, ...]:
     if teacher.class_names:
         return tuple(teacher.class_names)
     if images.class_names and len(images.class_names) == teacher.num_classes:
         return tuple(images.class_names)
+    of_students = {handle.class_names for handle in students.values() if handle.class_names}
+    if len(of_students) == 1 and len(common := of_students.pop()) == teacher.num_classes:
+        return common
     return tuple(f"class {index}" for index in range(teacher.num_classes))
 
 
-def _labels(images: ImageSet, names: tuple[str, ...]) -> np.ndarray | None:
+def _labels(
+    images: ImageSet, names: tuple[str, ...], *, known: bool
+) -> tuple[np.ndarray | None, list[dict[str, Any]]]:
+    """The labels in the order of ``names``, and a note where they are matched by position.
+
+    ``known`` says whether the teacher named its classes itself.
+    """
     if images.labels is None:
-        return None
+        return None, []
     own = images.class_names
-    if own and set(own) <= set(names):
-        return np.asarray([names.index(name) for name in own])[images.labels]
+    place = {name.casefold(): index for index, name in enumerate(names)}
+    if own and len(place) == len(names) and all(name.casefold() in place for name in own):
+        return np.asarray([place[name.casefold()] for name in own])[images.labels], []
     if (own and len(own) != len(names)) or images.labels.max() >= len(names):
         count = len(own) if own else int(images.labels.max()) + 1
         raise ImageSetError(
@@ -88,7 +102,21 @@ def _labels(images: ImageSet, names: tuple[str, ...]) -> np.ndarray | None:
             expected="images of the teacher's classes",
             remedy="check the folder names, or name the teacher's classes in its weights",
         )
-    return images.labels
+    if not own or not known:
+        return images.labels, []
+    shared = [name for name in own if name.casefold() in place]
+    if shared:
+        foreign = next(name for name in own if name.casefold() not in place)
+        raise ImageSetError(
+            f"the images have a class {foreign!r} that the teacher does not know",
+            expected="the teacher's class names, or none of them",
+            remedy=nearest(foreign, names),
+        )
+    text = (
+        f"The images' classes have other names than the teacher's ({own[0]!r} where it says "
+        f"{names[0]!r}); labels are compared by position."
+    )
+    return images.labels, [{"kind": "image_classes", "text": text}]
 
 
 def _student_order(
@@ -104,12 +132,12 @@ def _student_order(
     if set(own) != set(names):
         foreign = next(name for name in own if name not in names)
         text = (
-            f"Its class names differ from the teacher's (for one, {foreign!r}); "
+            f"Its class names differ from the study's (for one, {foreign!r}); "
             "outputs are compared by position."
         )
         return None, [{"kind": "class_names", "text": text}]
     order = tuple(list(own).index(name) for name in names)
-    text = "Its outputs come in another order than the teacher's; they are compared by name."
+    text = "Its outputs come in another order than the study's classes; they are compared by name."
     return order, [{"kind": "reordered", "text": text, "order": list(order)}]
 
 

@@ -135,17 +135,22 @@ def _existing(
         return None
     study = Study.open(folder)
     differs = [
-        what
-        for what, same in (
-            ("teacher", study.teacher.digest == teacher.digest),
-            ("images", study.inspection.digest == images.digest),
-            ("configuration", dict(study.manifest.config) == config.key()),
-        )
-        if not same
+        *([] if study.teacher.digest == teacher.digest else ["another teacher"]),
+        *([] if study.inspection.digest == images.digest else ["other images"]),
+        *_other_settings(study.manifest.config, config.key()),
     ]
     if differs:
         raise StudyError(
-            f"{folder} holds a study with another {' and another '.join(differs)}",
+            f"{folder} holds a study with {', '.join(differs)}",
             remedy="choose another --out, or delete that folder",
         )
     return study
+
+
+def _other_settings(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    keys = sorted({*there, *here})
+    return [
+        f"{key} = {there.get(key)} where this has {here.get(key)}"
+        for key in keys
+        if there.get(key) != here.get(key)
+    ]

@@ -151,10 +151,9 @@ def warming_up() -> Iterator[None]:
 
     thread = threading.Thread(target=warm_up, name="compile projections", daemon=True)
     thread.start()
-    try:
-        yield
-    finally:
-        thread.join()
+    yield
+    # Not after an exception: whoever cancels need not wait for the compiler.
+    thread.join()
 
 
 def versions() -> dict[str, str]:

@@ -73,7 +73,19 @@ class ComparisonRun:
                 f"the study already has another student {name!r}",
                 remedy="give this one another name",
             )
+        if old is not None:
+            self._same_order(name)
         return old is None
+
+    def _same_order(self, name: str) -> None:
+        assert self.existing is not None
+        stored = self.existing.record(f"order/{name}")
+        planned = self.plan.orders[name]
+        if stored != (None if planned is None else list(planned)):
+            raise StudyError(
+                f"the study has the student {name!r} with its classes in another order",
+                remedy="give it another name, or another --out, to compare it with these names",
+            )
 
     def _have(self, item: Products) -> None:
         self.products.add(arrays=item.arrays, records=item.records, seconds=item.seconds)
@@ -105,6 +117,7 @@ class ComparisonRun:
         self.models[TEACHER] = self._card(TEACHER, self.teacher, StudentSpec(role="teacher"))
 
     def _take_from(self, study: Study) -> None:
+        study.check_files()
         keys = study.manifest.arrays
         self.products.add(arrays={key: study.array_file(key) for key in keys})
         self.shown += stored_conditions(study, self.images)
@@ -187,6 +200,8 @@ class ComparisonRun:
         permuted = permutation_finding(name, self.plan.names, *logits)
         findings = [*self.plan.notes[name], *([permuted] if permuted else [])]
         self.products.records[f"findings/{name}"] = findings
+        order = self.plan.orders[name]
+        self.products.records[f"order/{name}"] = None if order is None else list(order)
 
     def _attributions(self, name: str, handle: ModelHandle, shown: Presented) -> None:
         kl = np.load(self._array(f"divergence/{name}/{shown.slug}/kl_teacher_student"))

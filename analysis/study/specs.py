@@ -40,7 +40,8 @@ def expand_checkpoints(name: str, pattern: str, student: StudentSpec) -> dict[st
     The last number in a file's name is its epoch. Files that do not say what they are (any but
     our own ``.safetensors``) take architecture and options from the student's spec.
     """
-    paths = sorted(Path(path) for path in glob.glob(pattern))
+    # A run's folder also holds the state that training resumes from.
+    paths = sorted(Path(path) for path in glob.glob(pattern) if Path(path).stem != "state")
     if not paths:
         raise InputError(
             f"no file matches {pattern!r}", expected="checkpoints, e.g. 'run/epoch_*.safetensors'"
@@ -49,7 +50,10 @@ def expand_checkpoints(name: str, pattern: str, student: StudentSpec) -> dict[st
     for path in paths:
         match = _EPOCH.search(path.stem)
         if match is None:
-            raise InputError(f"checkpoint {path.name!r} has no epoch in its name")
+            raise InputError(
+                f"checkpoint {path.name!r} has no epoch in its name",
+                expected="names with a number, e.g. 'run/epoch_*.safetensors'",
+            )
         epoch = int(match[1])
         key = f"{name}.epoch-{epoch:04d}"
         if key in rows:

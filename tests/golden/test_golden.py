@@ -155,7 +155,11 @@ GOLDEN: dict[str, Callable[[Palette], Any]] = {
 @pytest.mark.parametrize("name", GOLDEN)
 def test_golden_figures(name: str, colors: Palette) -> None:
     made = GOLDEN[name](colors)
-    text = made if isinstance(made, str) else json.dumps(made, indent=1, ensure_ascii=False)
+    text = (
+        made
+        if isinstance(made, str)
+        else json.dumps(made, indent=1, ensure_ascii=False, sort_keys=True)
+    )
     path = FIGURES / f"{colors.name}-{name}"
     if os.environ.get("DISTILLSCOPE_GOLDEN") == "write":
         path.parent.mkdir(exist_ok=True)

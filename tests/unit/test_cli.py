@@ -72,10 +72,11 @@ def test_compare_add_export_clean(
 def test_checkpoints_become_epochs_of_their_student(
     tiny_models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "state.safetensors").write_bytes(b"what training resumes from")
     for epoch, name in ((1, "alpha"), (12, "beta")):
         (tmp_path / f"epoch_{epoch:04d}.safetensors").write_bytes(tiny_models[name].read_bytes())
     out = tmp_path / "study"
-    pattern = tmp_path / "epoch_*.safetensors"
+    pattern = tmp_path / "*.safetensors"
     status, _, err = call(
         capsys, "compare", "--teacher", tiny_models["teacher"],
         "--student", f"s={tiny_models['alpha']}", "--checkpoints", f"s={pattern}",
@@ -215,6 +216,33 @@ def test_a_study_that_is_being_written_is_busy(
     assert f"process {holder.pid}" in line
     with writing(tmp_path / "study"):
         pass
+
+
+def test_clean_waits_for_no_writer_and_deletes_nothing_under_it(
+    tiny_models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "space" / "study"
+    call(
+        capsys, "compare", "--teacher", tiny_models["teacher"],
+        "--student", tiny_models["alpha"], "--out", out, *FEW,
+    )  # fmt: skip
+    before = sorted(out.parent.rglob("*"))
+    with writing(out.parent / "another"):
+        assert "is being written by process" in refused(capsys, "clean", out.parent)
+    after = set(out.parent.rglob("*"))
+    assert {path for path in before if path.is_file() and path.suffix == ".npy"} <= after
+
+
+def test_ctrl_c_is_answered(
+    tiny_study: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dashboard.terminal.print_study", interrupted)
+    status, _, err = call(capsys, "show", tiny_study)
+    assert status == 130
+    assert err == "error: cancelled; finished stages are kept\n"
 
 
 def test_a_port_in_use_is_one_line(tiny_study: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -175,9 +176,9 @@ def test_a_finished_comparison_is_not_repeated_and_another_is_refused(
     again = compare(images=FEW, config=FAST, progress=lambda stage, *_: stages.add(stage), **given)
     assert again.digest == first.digest
     assert stages == set()
-    with pytest.raises(StudyError, match="a study with another images"):
+    with pytest.raises(StudyError, match="a study with other images"):
         compare(images="signs:test,n=41,seed=9", config=FAST, **given)
-    with pytest.raises(StudyError, match="another configuration"):
+    with pytest.raises(StudyError, match="probe = 4 where this has 8"):
         compare(images=FEW, config=TINY, **given)
 
 
@@ -329,6 +330,53 @@ def test_permuted_classes_are_reported_and_named_classes_are_matched(
         err_msg="explained classes follow the names too",
     )  # fmt: skip
     assert made.record("findings/silent") != healed.record("findings/silent")
+    with pytest.raises(StudyError, match="classes in another order"):
+        compare(
+            students={"silent": str(silent), "named": str(named)},
+            out=tmp_path / "study",
+            class_names={"silent": finding["names"]},
+            **given,
+        )
+
+
+def renamed(names: list[str], path: Path) -> str:
+    images = load_images(FEW)
+    write_npz(dataclasses.replace(images, class_names=tuple(names)), path)
+    return str(path)
+
+
+def test_images_with_other_class_names_are_not_compared_silently(
+    teacher: str, tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
+    given = {"teacher": teacher, "students": models(tiny_models, "alpha"), "config": FAST}
+    names = list(load_images(FEW).class_names)
+    upper = renamed([name.upper() for name in names], tmp_path / "upper.npz")
+    same = compare(images=upper, out=tmp_path / "upper", **given)
+    assert same.record("findings/alpha") == []
+    foreign = renamed([f"c{i}" for i in range(16)], tmp_path / "foreign.npz")
+    noted = compare(images=foreign, out=tmp_path / "foreign", **given)
+    assert "compared by position" in noted.record("findings/alpha")[0]["text"]
+    mixed = renamed([*names[:15], "unicorn"], tmp_path / "mixed.npz")
+    with pytest.raises(ImageSetError, match="a class 'unicorn'"):
+        compare(images=mixed, out=tmp_path / "mixed", **given)
+
+
+def test_altered_arrays_are_not_built_upon(
+    teacher: str, tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
+    made = compare(
+        teacher=teacher,
+        students=models(tiny_models, "alpha"),
+        images=FEW,
+        out=tmp_path / "study",
+        config=FAST,
+    )
+    path = made.array_file("logits/teacher/clean")
+    logits = np.load(path)
+    path.unlink()
+    np.save(path, logits[::-1])
+    with pytest.raises(StudyError, match="not what was computed"):
+        add_students(tmp_path / "study", models(tiny_models, "beta"))
 
 
 def test_conditions_under_attack(
