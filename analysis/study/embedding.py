@@ -162,6 +162,7 @@ def lay_out(
             neighbors,
             seed=bench.config.seed,
             init=init,
+            n_neighbors=neighbors.indices.shape[1],
             epochs=bench.config.epochs,
             progress=lambda _, done, total: bench.progress(stage, done, total),
         )

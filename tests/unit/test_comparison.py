@@ -274,6 +274,20 @@ def test_without_labels_everything_else_is_measured(
     assert made.attributions("alpha")
 
 
+def test_fewer_neighbors_lay_out_too(
+    teacher: str, tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
+    made = compare(
+        teacher=teacher,
+        students=models(tiny_models, "alpha"),
+        images=FEW,
+        out=tmp_path / "study",
+        config=CompareConfig(probe=0, draws=100, neighbors=5, epochs=20),
+    )
+    assert made.neighbors("alpha").indices.shape == (40, 5)
+    assert made.projection("alpha").student.shape == (40, 2)
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_one_image_is_enough(
     count: int, teacher: str, tiny_models: dict[str, Path], tmp_path: Path
