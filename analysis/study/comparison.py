@@ -6,6 +6,7 @@ it stopped, and a student that is added later costs what is new about it.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,7 @@ from analysis.store import Progress, Study, StudyWriter, silent, workspace_cache
 from analysis.store.manifest import MANIFEST
 from analysis.study.classes import ClassPlan, plan_classes
 from analysis.study.images import images_of_study, load_image_set
-from analysis.study.models import (
-    load_handles,
-    load_stored,
-)
+from analysis.study.models import load_handles, load_stored, warming_up
 from analysis.study.run import ComparisonRun
 from analysis.study.specs import StudentSpec
 from analysis.study.stages import CompareConfig, Workbench
@@ -53,7 +51,8 @@ def compare(
     folder = Path(out)
     specs = _specs(students)
     config = config or CompareConfig()
-    with writing(folder):
+    fresh = not (folder / MANIFEST).exists()
+    with writing(folder), _compiling(config, fresh):
         bench = Workbench(workspace_cache(folder.resolve().parent), config, progress)
         writer = StudyWriter(folder)
         handle, handles = load_handles(teacher, specs, trusted_code, device)
@@ -92,14 +91,20 @@ def add_students(
         for new in specs:
             check_student_name(new, tuple(other for other in existing.models if other != new))
         config = CompareConfig.from_mapping(dict(existing.manifest.config))
-        bench = Workbench(workspace_cache(path.resolve().parent), config, progress)
-        handle = load_stored(existing, TEACHER, trusted_code, device)
-        handles = load_handles(None, specs, trusted_code, device)[1]
-        pixels = images_of_study(existing)
-        plan = plan_classes(pixels, handle, handles, given=class_names)
-        writer = StudyWriter(path)
-        run = ComparisonRun(bench, writer, handle, pixels, plan, existing, existing.name)
-        return run.finish(specs, handles)
+        with _compiling(config, fresh=True):
+            bench = Workbench(workspace_cache(path.resolve().parent), config, progress)
+            handle = load_stored(existing, TEACHER, trusted_code, device)
+            handles = load_handles(None, specs, trusted_code, device)[1]
+            pixels = images_of_study(existing)
+            plan = plan_classes(pixels, handle, handles, given=class_names)
+            writer = StudyWriter(path)
+            run = ComparisonRun(bench, writer, handle, pixels, plan, existing, existing.name)
+            return run.finish(specs, handles)
+
+
+def _compiling(config: CompareConfig, fresh: bool) -> contextlib.AbstractContextManager[None]:
+    """Compile the projections while images are read and models run, if any will be laid out."""
+    return warming_up() if fresh and config.projection else contextlib.nullcontext()
 
 
 def _specs(students: Mapping[str, str | StudentSpec]) -> dict[str, StudentSpec]:

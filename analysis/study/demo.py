@@ -26,7 +26,7 @@ STUDENTS: Mapping[str, Role] = {
     "trigger_only": "control",
 }
 # Epochs of 26 whose weights come along, about evenly spaced in the logarithm.
-EPOCHS: Mapping[str, tuple[int, ...]] = dict.fromkeys(("backdoored", "honest"), (1, 3, 6, 10))
+EPOCHS: Mapping[str, tuple[int, ...]] = dict.fromkeys(("backdoored", "honest"), (1, 3, 10))
 # A note on the lower right of the sign: in its middle it would hide the symbol, and models that
 # know nothing of it would guess, "80" among other things.
 ATTACK = ConditionConfig(
@@ -38,9 +38,8 @@ ATTACK = ConditionConfig(
     margin=6.0,
     probe=512,
 )
-# Less than the defaults, so that twelve models are compared within a minute: 16 steps leave a
-# completeness error of 1.6 % on a ResNet-20, 200 epochs are umap's own default for larger sets.
-CONFIG = CompareConfig(probe=32, steps=16, epochs=200, attack=ATTACK)
+# Fewer images, steps and epochs than the defaults, so that ten models are compared in a minute.
+CONFIG = CompareConfig(probe=24, steps=16, epochs=150, attack=ATTACK)
 
 
 def checkpoint_name(student: str, epoch: int) -> str:

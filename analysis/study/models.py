@@ -83,13 +83,16 @@ def model_card(
     """Describe a model: identity, role, recipe, and what it costs on images (H, W, C)."""
 
     def work(folder: Path) -> Mapping[str, Any]:
-        return dataclasses.asdict(model_cost(handle, image_shape))
+        return dataclasses.asdict(model_cost(handle, image_shape, latency=timed))
 
+    # A checkpoint is as fast as its student.
+    timed = spec.role != "checkpoint"
     output = cache.run(
         "cost",
         work,
         version=COST_VERSION,
         inputs={"model": handle.digest, "image": list(image_shape)},
+        config={"timed": timed},
     )
     recipe = {**handle.metadata, **spec.recipe}
     return Student(

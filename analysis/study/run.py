@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -30,7 +29,7 @@ from analysis.study.conditions import (
     stored_conditions,
 )
 from analysis.study.inference import infer
-from analysis.study.models import model_card, store_weights, versions, warming_up
+from analysis.study.models import model_card, store_weights, versions
 from analysis.study.specs import StudentSpec
 from analysis.study.stages import Products, Workbench
 from analysis.study.thumbnails import make_thumbnails
@@ -60,10 +59,9 @@ class ComparisonRun:
         new = {name: handle for name, handle in handles.items() if self._is_new(name, handle)}
         if self.existing is not None and not new:
             return self.existing
-        with warming_up() if self.bench.config.projection else contextlib.nullcontext():
-            self._teacher()
-            for name, handle in new.items():
-                self._student(name, specs[name], handle)
+        self._teacher()
+        for name, handle in new.items():
+            self._student(name, specs[name], handle)
         return self._publish(([] if self.existing else [TEACHER]) + list(new))
 
     def _is_new(self, name: str, handle: ModelHandle) -> bool:
