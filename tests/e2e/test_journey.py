@@ -222,7 +222,7 @@ def test_show_only_these_filters_every_page_and_comes_off(page: Any, url: str) -
     count = selected_count(page)
     page.get_by_role("button", name="Show only these on all pages").click()
     page.wait_for_url("**within=**")
-    page.get_by_text(f"{count} of 120 images").wait_for()
+    page.get_by_text(f"{count} of 120 images").first.wait_for()
     page.get_by_role("link", name="Overview").click()
     page.locator(".ds-finding", has_text=f"these {count} images").wait_for()
     page.get_by_role("button", name="inside the lasso").first.click()

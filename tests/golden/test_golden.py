@@ -64,7 +64,9 @@ def rounded(value: Any) -> Any:
 
 
 def plotly(figure: Any) -> Any:
-    return rounded(json.loads(figure.to_json(engine="json")))
+    made = json.loads(figure.to_json(engine="json"))
+    made["layout"].pop("template", None)  # streamlit registers one of its own once it is imported
+    return rounded(made)
 
 
 def study_and_pair() -> tuple[Study, Pair]:
