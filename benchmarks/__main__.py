@@ -77,10 +77,21 @@ def write_readme(rows: list[dict]) -> None:
     ]
     lines += ["types and warm-ups of every row are in `benchmarks/results.json`."]
     missed = [row for row in rows if row["met"] is False]
-    lines += [""] * bool(missed) + [f"- **{row['name']}**: {row['note']}" for row in missed]
+    lines += [""] * bool(missed) + [_missed(row) for row in missed]
     text = README.read_text()
     head, _, rest = text.partition(BEGIN)
     README.write_text(f"{head}{BEGIN}\n{chr(10).join(lines)}\n{END}{rest.partition(END)[2]}")
+
+
+def _missed(row: dict) -> str:
+    """By how much a row misses its limit, against what, and why."""
+    return (
+        f"- Missed: {row['name']} is {row['ratio']:.2f}x {row['peer']} where {row['limit']} is "
+        f"asked. {row['note']}"
+        if row["ratio"] is not None
+        else f"- Missed: {row['name']} is {row['value']:.4g} {row['unit']}, limit {row['limit']}. "
+        f"{row['note']}"
+    )
 
 
 def describe(row: dict) -> str:
