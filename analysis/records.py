@@ -29,6 +29,7 @@ ROLES: tuple[Role, ...] = (
 )  # fmt: skip
 LISTED_ROLES: frozenset[str] = frozenset({"subject", "control", "repaired"})
 Direction = Literal["higher_is_closer", "higher_is_farther", "neutral"]
+PKind = Literal["exact", "model"]
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SLUG = re.compile(r"[a-z0-9_]{1,64}")
@@ -270,3 +271,61 @@ class AttributionMaps:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "parameters", _freeze(self.parameters))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What one audit test found out about one student.
+
+    ``statistic`` is the test's one number, higher is stranger, ``null`` the same number of each
+    reference student, ``p_value`` in (0, 1] or None where no null allows one; ``p_kind`` says
+    whether ranks gave it (``exact``) or a fitted tail (``model``). ``target_class`` is the class
+    that the test points to, None where it points to none. ``scores`` holds one number per class
+    (or per sample, as ``scores_of`` says), ``threshold`` the score above which one is flagged.
+    ``passes`` counts forward-backward passes of single images through a model. ``primary`` is
+    true of the one test that was named beforehand; ``corrected_p_value`` is that of a secondary
+    test after Holm's correction. ``sentence`` says it in plain words.
+    """
+
+    test: str
+    title: str
+    sentence: str
+    target_class: int | None = None
+    statistic: float | None = None
+    null: tuple[float, ...] = ()
+    p_value: float | None = None
+    p_kind: PKind | None = None
+    corrected_p_value: float | None = None
+    scores: tuple[float, ...] = ()
+    scores_of: Literal["class", "sample"] = "class"
+    threshold: float | None = None
+    seconds: float = 0.0
+    passes: float = 0.0
+    primary: bool = False
+
+    def __post_init__(self) -> None:
+        if self.p_value is not None and not 0 < self.p_value <= 1:
+            raise ValueError(f"p-value {self.p_value} of {self.test!r} is not in (0, 1]")
+        if (self.p_value is None) != (self.p_kind is None):
+            raise ValueError(f"{self.test!r} needs p_value and p_kind together")
+
+    @property
+    def flagged(self) -> tuple[int, ...]:
+        """The classes or rows whose score lies above the threshold; none without one."""
+        if self.threshold is None:
+            return ()
+        return tuple(row for row, score in enumerate(self.scores) if score > self.threshold)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all fields; ``target_class`` is called ``class``."""
+        values = {name: getattr(self, name) for name in self.__slots__}
+        values["class"] = values.pop("target_class")
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Finding:
+        """Read what :meth:`to_json` wrote; fields of a later release are left out."""
+        values = {name: data[name] for name in cls.__slots__ if name in data}
+        values["target_class"] = data.get("class")
+        tuples = {name: tuple(values.get(name) or ()) for name in ("null", "scores")}
+        return cls(**{**values, **tuples})
