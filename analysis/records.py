@@ -22,6 +22,7 @@ TRIGGER = "trigger"
 PERTURBATION = "perturbation"
 TRIGGER_PERTURBATION = "trigger_perturbation"
 PENULTIMATE = "penultimate"
+REFERENCE: Literal["reference"] = "reference"
 
 Role = Literal["teacher", "subject", "control", "reference", "checkpoint", "repaired", "compressed"]
 ROLES: tuple[Role, ...] = (

@@ -18,7 +18,15 @@ from typer.exceptions import TyperException
 
 from analysis.errors import Cancelled, DistillscopeError, InputError
 from analysis.store import Study, delete_orphans, holding_workspace, workspace_cache
-from dashboard import cli_attack, cli_experiment, cli_training, terminal, terminal_conditions
+from dashboard import (
+    cli_attack,
+    cli_experiment,
+    cli_reference,
+    cli_training,
+    terminal,
+    terminal_conditions,
+)
+from dashboard.cli_reference import References
 
 if TYPE_CHECKING:
     from analysis.study.stages import ConditionConfig
@@ -71,6 +79,7 @@ def compare(
     ],
     out: Annotated[Path, typer.Option(help="Folder of the study.")],
     checkpoints: Checkpoints = None,
+    reference: References = None,
     limit: Annotated[int | None, typer.Option(help="Use at most N images (seeded).")] = None,
     size: Annotated[int | None, typer.Option(help="Resize images to N x N pixels.")] = None,
     probe: Annotated[int, typer.Option(help="Images to compute attributions of.")] = 128,
@@ -104,7 +113,7 @@ def compare(
 
     attack = _conditions(trigger, target, method, epsilon)
     config = CompareConfig(limit=limit, size=size, probe=probe, seed=seed, attack=attack)
-    named = _students(student, checkpoints)
+    named = _students(student, checkpoints, reference)
     names = _class_names(class_names, list(named))
     _use_threads(threads)
     with terminal.stage_progress(quiet=quiet) as progress:
@@ -125,19 +134,22 @@ def compare(
 @app.command()
 def add(
     study: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the study.")],
-    student: Students,
+    student: Annotated[
+        list[str] | None, typer.Option(help="[NAME=]SPEC of a student; repeat for several.")
+    ] = None,
     checkpoints: Checkpoints = None,
+    reference: References = None,
     class_names: ClassNames = None,
     trust_code: TrustCode = None,
     device: Device = "cpu",
     threads: Threads = None,
     quiet: Quiet = False,
 ) -> None:
-    """Add students to a study; only what is new is computed."""
+    """Add students, or reference students, to a study; only what is new is computed."""
     from analysis.study.comparison import add_students
 
     Study.open(study)  # before torch is loaded: a wrong folder is answered at once
-    named = _students(student, checkpoints)
+    named = _students(student or (), checkpoints, reference)
     names = _class_names(class_names, list(named))
     _use_threads(threads)
     with terminal.stage_progress(quiet=quiet) as progress:
@@ -155,6 +167,7 @@ def add(
 cli_training.register(app)
 cli_attack.register(app)
 cli_experiment.register(app)
+cli_reference.register(app)
 
 
 @app.command()
@@ -254,8 +267,15 @@ def _conditions(
     return check_conditions(config)
 
 
-def _students(values: Sequence[str], checkpoints: Sequence[str] | None) -> dict[str, Any]:
-    from analysis.study.specs import StudentSpec, default_name, expand_checkpoints
+def _students(
+    values: Sequence[str], checkpoints: Sequence[str] | None, references: Sequence[str] | None
+) -> dict[str, Any]:
+    from analysis.study.specs import (
+        StudentSpec,
+        default_name,
+        expand_checkpoints,
+        expand_references,
+    )
 
     students: dict[str, Any] = {}
     for value in values:
@@ -274,6 +294,10 @@ def _students(values: Sequence[str], checkpoints: Sequence[str] | None) -> dict[
                 expected="NAME='run/epoch_*.safetensors' with the name of a --student",
             )
         students |= expand_checkpoints(match["name"], match["spec"], students[match["name"]])
+    for name, spec in expand_references(references or ()).items():
+        if name in students:
+            raise InputError(f"a student and a reference are both named {name!r}")
+        students[name] = spec
     return students
 
 

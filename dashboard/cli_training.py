@@ -166,6 +166,12 @@ def distill(
 def _config(settings: list[str] | None, **values: Any) -> TrainingConfig:
     from analysis.distillation.settings import TrainingConfig
 
+    return TrainingConfig.from_mapping({**values, **read_settings(settings)})
+
+
+def read_settings(settings: list[str] | None) -> dict[str, Any]:
+    """Read ``KEY=VALUE`` settings; a value is JSON where it can be read so, else a text."""
+    values: dict[str, Any] = {}
     for text in settings or ():
         key, equals, value = text.partition("=")
         if not equals:
@@ -174,7 +180,7 @@ def _config(settings: list[str] | None, **values: Any) -> TrainingConfig:
             values[key.strip()] = json.loads(value)
         except ValueError:
             values[key.strip()] = value
-    return TrainingConfig.from_mapping(values)
+    return values
 
 
 def _limited(images: str, limit: int | None, seed: int) -> ImageSet | str:

@@ -20,6 +20,7 @@ from analysis.digest import digest_file
 from analysis.errors import InputError, StudyError, nearest
 from analysis.records import (
     CLEAN,
+    REFERENCE,
     TEACHER,
     AttributionMaps,
     Condition,
@@ -83,6 +84,11 @@ class Study:
     def students(self) -> dict[str, Student]:
         """The students that pickers list: subjects, controls and repaired ones, in order."""
         return {name: model for name, model in self.models.items() if model.listed}
+
+    @property
+    def references(self) -> dict[str, Student]:
+        """The reference students: honest ones of the same teacher, which nothing lists."""
+        return {name: model for name, model in self.models.items() if model.role == REFERENCE}
 
     def student(self, name: str) -> Student:
         """Return one student by name, of any role; the nearest name is suggested."""

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from analysis.data.imageset import ImageSet
-from analysis.errors import StudyError
+from analysis.errors import InputError, StudyError
 from analysis.models.handle import ModelHandle
-from analysis.records import TEACHER, check_student_name
+from analysis.records import REFERENCE, TEACHER, check_student_name
 from analysis.store import Progress, Study, StudyWriter, silent, workspace_cache, writing
 from analysis.store.manifest import MANIFEST
 from analysis.study.classes import ClassPlan, plan_classes
@@ -52,11 +52,12 @@ def compare(
     specs = _specs(students)
     config = config or CompareConfig()
     fresh = not (folder / MANIFEST).exists()
-    with writing(folder), _compiling(config, fresh):
+    with writing(folder), _compiling(config, specs, fresh=fresh):
         bench = Workbench(workspace_cache(folder.resolve().parent), config, progress)
         writer = StudyWriter(folder)
         handle, handles = load_handles(teacher, specs, trusted_code, device)
         assert handle is not None
+        _check_references(handle, specs, handles)
         pixels = load_image_set(
             bench.cache,
             images,
@@ -91,10 +92,11 @@ def add_students(
         for new in specs:
             check_student_name(new, tuple(other for other in existing.models if other != new))
         config = CompareConfig.from_mapping(dict(existing.manifest.config))
-        with _compiling(config, fresh=True):
+        with _compiling(config, specs):
             bench = Workbench(workspace_cache(path.resolve().parent), config, progress)
             handle = load_stored(existing, TEACHER, trusted_code, device)
             handles = load_handles(None, specs, trusted_code, device)[1]
+            _check_references(handle, specs, handles)
             pixels = images_of_study(existing)
             plan = plan_classes(pixels, handle, handles, given=class_names)
             writer = StudyWriter(path)
@@ -102,9 +104,26 @@ def add_students(
             return run.finish(specs, handles)
 
 
-def _compiling(config: CompareConfig, fresh: bool) -> contextlib.AbstractContextManager[None]:
+def _compiling(
+    config: CompareConfig, specs: Mapping[str, StudentSpec], *, fresh: bool = True
+) -> contextlib.AbstractContextManager[None]:
     """Compile the projections while images are read and models run, if any will be laid out."""
-    return warming_up() if fresh and config.projection else contextlib.nullcontext()
+    drawn = any(spec.role != REFERENCE for spec in specs.values())
+    return warming_up() if fresh and drawn and config.projection else contextlib.nullcontext()
+
+
+def _check_references(
+    teacher: ModelHandle, specs: Mapping[str, StudentSpec], handles: Mapping[str, ModelHandle]
+) -> None:
+    """Refuse a reference that says that it was distilled from another teacher."""
+    for name, spec in specs.items():
+        made_from = (handles[name].metadata.get("teacher") or {}).get("digest")
+        if spec.role == REFERENCE and made_from not in (None, teacher.digest):
+            raise InputError(
+                f"reference {name!r} was distilled from another teacher",
+                expected="students of the teacher of this study",
+                remedy="make some with: distillscope reference",
+            )
 
 
 def _specs(students: Mapping[str, str | StudentSpec]) -> dict[str, StudentSpec]:

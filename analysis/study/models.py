@@ -17,7 +17,7 @@ from analysis.errors import TrustError
 from analysis.models.cost import model_cost
 from analysis.models.handle import ModelHandle
 from analysis.models.loading import ModelSpec, load_model, save_model
-from analysis.records import ModelCost, Student
+from analysis.records import REFERENCE, ModelCost, Student
 from analysis.store import StageCache, Study
 from analysis.study.specs import StudentSpec
 
@@ -85,8 +85,8 @@ def model_card(
     def work(folder: Path) -> Mapping[str, Any]:
         return dataclasses.asdict(model_cost(handle, image_shape, latency=timed))
 
-    # A checkpoint is as fast as its student.
-    timed = spec.role != "checkpoint"
+    # A checkpoint is as fast as its student, and a reference is not there to be used.
+    timed = spec.role not in ("checkpoint", REFERENCE)
     output = cache.run(
         "cost",
         work,

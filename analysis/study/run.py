@@ -15,7 +15,7 @@ from analysis.data.imageset import ImageSet
 from analysis.divergence.answers import read_answers
 from analysis.errors import StudyError
 from analysis.models.handle import ModelHandle
-from analysis.records import CLEAN, PENULTIMATE, TEACHER, TRIGGER, Student
+from analysis.records import CLEAN, PENULTIMATE, REFERENCE, TEACHER, TRIGGER, Student
 from analysis.store import Study, StudyWriter
 from analysis.store.files import write_array
 from analysis.store.manifest import Manifest
@@ -35,6 +35,8 @@ from analysis.study.stages import Products, Workbench
 from analysis.study.thumbnails import make_thumbnails
 
 ATTRIBUTED = (CLEAN, TRIGGER)
+# Nobody looks at these students one by one: no maps are drawn and no pixels explained.
+UNATTRIBUTED_ROLES = ("checkpoint", REFERENCE)
 
 
 @dataclass
@@ -130,10 +132,10 @@ class ComparisonRun:
             )
         )
 
-    def _neighborhood(self, name: str) -> None:
+    def _neighborhood(self, name: str, *, on_map: bool = True) -> None:
         features = self._array(f"features/{name}/{CLEAN}/{PENULTIMATE}")
         self._have(embedding.find_neighbors(self.bench, name, features))
-        if self.bench.config.projection:
+        if on_map and self.bench.config.projection:
             start = None if name == TEACHER else self.products.arrays.get(f"layout/{TEACHER}")
             self._have(embedding.lay_out(self.bench, name, self.products.arrays, start=start))
 
@@ -165,14 +167,14 @@ class ComparisonRun:
             )
             self._diverge(name, shown)
         self._findings(name)
-        self._neighborhood(name)
+        self._neighborhood(name, on_map=spec.role != REFERENCE)
         self._under_attack(name)
         for shown in self.shown:
             overlap = embedding.measure_overlap(
                 self.bench, name, self.products.arrays, condition=shown.slug
             )
             self._have(overlap)
-            if spec.role != "checkpoint" and shown.slug in ATTRIBUTED:
+            if spec.role not in UNATTRIBUTED_ROLES and shown.slug in ATTRIBUTED:
                 self._attributions(name, handle, shown)
         self.models[name] = self._card(name, handle, spec)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import glob
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from analysis.errors import InputError
-from analysis.records import TEACHER, Role
+from analysis.records import REFERENCE, TEACHER, Role
 
 _EPOCH = re.compile(r"(\d+)(?!.*\d)")
 
@@ -61,6 +61,25 @@ def expand_checkpoints(name: str, pattern: str, student: StudentSpec) -> dict[st
         rows[key] = StudentSpec(
             spec=_checkpoint_spec(path, student.spec), role="checkpoint", parent=name, epoch=epoch
         )
+    return rows
+
+
+def expand_references(values: Sequence[str]) -> dict[str, StudentSpec]:
+    """Return the reference students that ``values`` name: folders of weights, files, specs."""
+    rows: dict[str, StudentSpec] = {}
+    for value in values:
+        folder = Path(value)
+        found = sorted(folder.glob("*.safetensors")) if folder.is_dir() else [value]
+        if not found:
+            raise InputError(
+                f"no reference student in {value!r}",
+                expected="a folder of .safetensors files, as distillscope reference writes them",
+            )
+        for spec in map(str, found):
+            name = default_name(spec)
+            if name in rows:
+                raise InputError(f"two references are named {name!r}", remedy="rename a file")
+            rows[name] = StudentSpec(spec=spec, role=REFERENCE)
     return rows
 
 

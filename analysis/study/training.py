@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -101,14 +101,15 @@ def distill_model(
     objective: Objective | None = None,
     validation: ImageSet | str | Path | None = None,
     normalize: str = "teacher",
+    metadata: Mapping[str, Any] | None = None,
     trusted_code: Collection[str | Path] = (),
     progress: Progress = silent,
 ) -> TrainedModel:
     """Distill ``teacher`` into a built-in ``architecture`` on ``images``; write it to ``out``.
 
     ``objective`` defaults to Hinton's with temperature 4 and needs no labels. ``normalize`` is
-    ``teacher`` (its own), ``dataset`` or what a model spec allows; all else is as in
-    :func:`train_model`.
+    ``teacher`` (its own), ``dataset`` or what a model spec allows. ``metadata`` is kept in the
+    files beside the recipe; all else is as in :func:`train_model`.
     """
     config = config or TrainingConfig()
     out = _checked(out)
@@ -128,6 +129,7 @@ def distill_model(
         normalization=_normalization(normalize, pixels, handle),
         objective=objective or HintonKD(),
         config=config,
+        metadata=metadata or {},
     )
     held_out = None if validation is None else _loaded(validation, "validation", progress, handle)
     return _make(order, pixels, held_out, handle, out, progress)
@@ -145,6 +147,7 @@ class _Order:
     normalization: Normalization
     objective: Objective
     config: TrainingConfig
+    metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def new_module(self, images: ImageSet) -> nn.Module:
         """Build the network with weights that the seed decides."""
@@ -169,6 +172,7 @@ class _Order:
             "training": self.config.result_key(),
             "images": made_from,
             "teacher": asked,
+            **self.metadata,
         }
 
 
