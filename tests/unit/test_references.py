@@ -165,7 +165,7 @@ def test_images_get_the_name_under_which_a_student_knows_them(taught, tmp_path):
 def test_what_cannot_be_used_is_refused(taught, tmp_path):  # noqa: F811
     with pytest.raises(ConfigError, match="seeds"):
         make(taught, tmp_path, seeds=(1, 1))
-    with pytest.raises(ConfigError, match="images = 0.5, 1.5"):
+    with pytest.raises(ConfigError, match="images = 0"):
         Variation(images=(0.5, 1.5))
     with pytest.raises(ConfigError, match="epochs"):
         Variation(epochs=(2.0, 1.0))
