@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from analysis.models.handle import ModelHandle
+from analysis.models.layers import discover
 from analysis.models.normalization import Normalization
 
 SIDE = 8
@@ -20,13 +21,15 @@ def handle_of(
     classes: int = CLASSES,
     normalization: Normalization | None = None,
 ) -> ModelHandle:
+    dtype = next((p.dtype for p in module.parameters()), torch.float32)
+    layout = discover(module.eval(), torch.zeros(1, channels, SIDE, SIDE, dtype=dtype))
     return ModelHandle(
         module=module,
         architecture="tiny",
         normalization=normalization or Normalization(),
         num_classes=classes,
         in_channels=channels,
-        layer_names=(),
+        layer_names=layout.layer_names,
         penultimate="",
         spec_text="tiny",
     )

@@ -55,6 +55,11 @@ class InferenceCopy(nn.Module):
         self.class_order = None if class_order is None else list(class_order)
 
     @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.handle.device
+
+    @property
     def dtype(self) -> torch.dtype:
         """The type of the weights, which pixels should have."""
         return _parameter_dtype(self.handle)

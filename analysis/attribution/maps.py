@@ -9,9 +9,10 @@ import torch
 
 from analysis.attribution.copies import InferenceCopy, Precision, inference_copy
 from analysis.attribution.images import Pixels, as_pixels
-from analysis.attribution.passes import Explained, batches, explain_model
+from analysis.attribution.passes import Explained, batches, explain
 from analysis.attribution.plan import Plan, Report
 from analysis.attribution.scalars import find_model_scalar
+from analysis.attribution.subject import subject_of
 from analysis.errors import InputError
 from analysis.models.handle import ModelHandle
 from analysis.records import AttributionMaps
@@ -29,7 +30,7 @@ def attribute(
     explained_class: np.ndarray | int | None = None,
     *,
     method: str = "integrated_gradients",
-    baseline: str | None = None,
+    baseline: str | np.ndarray | None = None,
     scalar: str = "probability",
     batch: int = BATCH,
     precision: Precision = "auto",
@@ -43,8 +44,9 @@ def attribute(
 
     ``images`` are an image set or pixels (N, C, H, W) float in [0, 1]. ``explained_class`` is a
     class, or (N,) of them; by default each image's answer. ``method``, ``baseline`` (default
-    ``blurred``, where the method compares with one) and ``scalar`` are names in their registries,
-    ``options`` are the method's (``steps`` of integrated gradients). ``batch`` images go through
+    ``blurred``, where the method compares with one) and ``scalar`` are names in their registries;
+    ``baseline`` may also be an image (C, H, W). ``options`` are the method's (``steps`` of
+    integrated gradients). ``batch`` images go through
     the model at once. ``precision`` is that of the copy made of a handle; an
     :class:`InferenceCopy` has its own. ``progress`` is called with (stage, images done, total).
 
@@ -54,10 +56,11 @@ def attribute(
     explained = find_model_scalar(scalar)
     pixels = as_pixels(images, sample_ids)
     copy = prepare(model, pixels, precision)
+    plan.check(copy, image_shape=pixels.image_shape)
     classes = settle_classes(explained_class, copy, pixels, batch)
     report = Report(progress, len(pixels))
-    result = explain_model(plan, copy, explained, pixels, classes, report)
-    return to_record(plan, result, copy.precision, pixels, classes, name, explained.formula)
+    result = explain(plan, subject_of(explained, copy), pixels, classes, report)
+    return to_record(plan, result, (copy,), pixels, classes, name, explained.formula)
 
 
 def prepare(
@@ -86,7 +89,7 @@ def settle_classes(
     """Return the explained classes (N,) int64; the default is the model's answers."""
     if given is None:
         with torch.no_grad():
-            answers = [copy(x).argmax(dim=1) for _, x, _ in batches(copy, pixels, batch)]
+            answers = [copy(x).argmax(dim=1) for _, x in batches(copy, pixels, batch)]
         return torch.cat(answers).cpu().numpy()
     classes = np.asarray(given)
     known = copy.handle.num_classes
@@ -104,14 +107,13 @@ def settle_classes(
 def to_record(
     plan: Plan,
     result: Explained,
-    precision: str,
+    models: Sequence[InferenceCopy],
     pixels: Pixels,
     classes: np.ndarray,
     name: str,
     formula: str,
 ) -> AttributionMaps:
     """Write maps down with all that is needed to read them."""
-    height, width, _ = pixels.image_shape
     return AttributionMaps(
         method=plan.method.name,
         model=name,
@@ -122,5 +124,5 @@ def to_record(
         values=result.values,
         signed=plan.method.signed,
         completeness_error=result.completeness_error,
-        parameters=plan.parameters(height, width, precision),
+        parameters=plan.parameters(pixels.image_shape, models),
     )

@@ -6,152 +6,17 @@ edit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 
 import torch
-from captum.attr import InputXGradient, IntegratedGradients, NoiseTunnel, Occlusion, Saliency
 
+from analysis.attribution import gradients, removal
+from analysis.attribution.deeplift import deeplift
+from analysis.attribution.gradcam import grad_cam, grad_cam_layer, grad_cam_obstacle
+from analysis.attribution.method import ImageShape, Method
+from analysis.attribution.rules import deeplift_obstacle
 from analysis.errors import InputError, nearest
-
-Forward = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""(pixels (N, C, H, W), explained class (N,)) -> the explained number (N,)."""
-
-Options = Mapping[str, float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """One batch to be explained: pixels and baselines (N, C, H, W), classes (N,).
-
-    ``batch`` is how many images go through the model at once, ``seed`` starts what is random.
-    """
-
-    forward: Forward
-    pixels: torch.Tensor
-    baselines: torch.Tensor
-    classes: torch.Tensor
-    options: Options
-    batch: int
-    seed: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Method:
-    """An attribution method.
-
-    ``explain`` returns attributions (N, C, H, W). ``linear``: the map of a difference of two
-    outputs is the difference of their maps. ``signed``: negative values speak against.
-    ``complete``: a map sums to the explained number minus that of the baseline.
-    ``options`` are its numbers with their defaults, ``smallest`` the least that each may be.
-    """
-
-    name: str
-    title: str
-    source: str
-    explain: Callable[[Task], torch.Tensor]
-    linear: bool
-    signed: bool
-    complete: bool = False
-    uses_baseline: bool = False
-    uses_gradients: bool = True
-    options: Options = field(default_factory=dict)
-    smallest: Options = field(default_factory=dict)
-
-    def settle(self, given: Options) -> dict[str, float]:
-        """Return the options with defaults filled in.
-
-        Raises :class:`InputError` for an option that this method does not have, and for a value
-        that is too small or, where whole numbers are meant, not whole.
-        """
-        for key, value in given.items():
-            if key not in self.options:
-                known = nearest(key, self.options) if self.options else "It has no options"
-                raise InputError(f"option {key!r} of {self.name}", remedy=known)
-            whole = isinstance(self.options[key], int)
-            if not value >= self.smallest[key] or (whole and value != int(value)):
-                kind = "a whole number" if whole else "a number"
-                raise InputError(
-                    f"{key} = {value} of {self.name}",
-                    expected=f"{kind} of at least {self.smallest[key]:g}",
-                )
-        return {**self.options, **given}
-
-
-def find_method(name: str) -> Method:
-    """Return the method called ``name``; raises :class:`InputError` naming the nearest."""
-    if name not in METHODS:
-        raise InputError(f"unknown attribution method {name!r}", remedy=nearest(name, METHODS))
-    return METHODS[name]
-
-
-def _integrated_gradients(task: Task) -> torch.Tensor:
-    # Gauss-Legendre nodes are the best for smooth paths: the trapezoid rule needs several times
-    # the steps for the same completeness error.
-    return IntegratedGradients(task.forward).attribute(
-        task.pixels,
-        task.baselines,
-        additional_forward_args=(task.classes,),
-        n_steps=int(task.options["steps"]),
-        method="gausslegendre",
-        internal_batch_size=max(task.batch, len(task.pixels)),
-    )
-
-
-def _saliency(task: Task) -> torch.Tensor:
-    pixels = task.pixels.detach().requires_grad_()
-    return Saliency(task.forward).attribute(pixels, additional_forward_args=(task.classes,))
-
-
-def _input_x_gradient(task: Task) -> torch.Tensor:
-    pixels = task.pixels.detach().requires_grad_()
-    return InputXGradient(task.forward).attribute(pixels, additional_forward_args=(task.classes,))
-
-
-def _smoothgrad(task: Task) -> torch.Tensor:
-    tunnel = NoiseTunnel(Saliency(task.forward))
-    devices = [task.pixels.device] if task.pixels.device.type == "cuda" else []
-    maps = []
-    for pixels, classes in zip(task.pixels.split(1), task.classes.split(1), strict=True):
-        with torch.random.fork_rng(devices):
-            # The same noise for both models, or their difference would be noise too, and for
-            # every image, so that no map depends on the batch that an image came in.
-            torch.manual_seed(task.seed)
-            maps.append(
-                tunnel.attribute(
-                    pixels.detach().requires_grad_(),
-                    nt_type="smoothgrad",
-                    nt_samples=int(task.options["samples"]),
-                    nt_samples_batch_size=task.batch,
-                    stdevs=float(task.options["noise"]),
-                    abs=False,
-                    additional_forward_args=(classes,),
-                )
-            )
-    return torch.cat(maps)
-
-
-def _occlusion(task: Task) -> torch.Tensor:
-    channels, height, width = task.pixels.shape[1:]
-    window = int(task.options["window"])
-    if window > min(height, width):
-        raise InputError(
-            f"window = {window} on images of {height}x{width}",
-            expected=f"at most {min(height, width)}",
-        )
-    stride = min(int(task.options["stride"]), window)
-    with torch.no_grad():
-        values = Occlusion(task.forward).attribute(
-            task.pixels,
-            sliding_window_shapes=(channels, window, window),
-            strides=(channels, stride, stride),
-            baselines=task.baselines,
-            additional_forward_args=(task.classes,),
-            perturbations_per_eval=max(1, task.batch // len(task.pixels)),
-        )
-    # captum gives every channel under a window the whole effect of that window.
-    return values / channels
-
+from analysis.models.handle import ModelHandle
 
 METHODS: Mapping[str, Method] = {
     entry.name: entry
@@ -160,7 +25,7 @@ METHODS: Mapping[str, Method] = {
             name="integrated_gradients",
             title="Integrated gradients",
             source="Sundararajan, Taly, Yan 2017, arXiv 1703.01365",
-            explain=_integrated_gradients,
+            explain=gradients.integrated_gradients,
             linear=True,
             signed=True,
             complete=True,
@@ -172,7 +37,7 @@ METHODS: Mapping[str, Method] = {
             name="saliency",
             title="Saliency (absolute gradient)",
             source="Simonyan, Vedaldi, Zisserman 2013, arXiv 1312.6034",
-            explain=_saliency,
+            explain=gradients.saliency,
             linear=False,
             signed=False,
         ),
@@ -180,7 +45,7 @@ METHODS: Mapping[str, Method] = {
             name="input_x_gradient",
             title="Input times gradient",
             source="Shrikumar, Greenside, Shcherbina, Kundaje 2016, arXiv 1605.01713",
-            explain=_input_x_gradient,
+            explain=gradients.input_x_gradient,
             linear=True,
             signed=True,
         ),
@@ -188,17 +53,56 @@ METHODS: Mapping[str, Method] = {
             name="smoothgrad",
             title="SmoothGrad (gradient, averaged over noise)",
             source="Smilkov, Thorat, Kim, Viegas, Wattenberg 2017, arXiv 1706.03825",
-            explain=_smoothgrad,
+            explain=gradients.smoothgrad,
             linear=True,
             signed=True,
+            random=True,
             options={"samples": 16, "noise": 0.1},
             smallest={"samples": 1, "noise": 0.0},
+        ),
+        Method(
+            name="gradient_shap",
+            title="Gradient SHAP (expected gradients)",
+            source="Lundberg, Lee 2017, arXiv 1705.07874; Erion et al. 2019, arXiv 1906.10670",
+            explain=gradients.gradient_shap,
+            linear=True,
+            signed=True,
+            complete=True,
+            uses_baseline=True,
+            random=True,
+            options={"samples": 32, "noise": 0.0},
+            smallest={"samples": 1, "noise": 0.0},
+        ),
+        Method(
+            name="deeplift",
+            title="DeepLift (rescale rule)",
+            source="Shrikumar, Greenside, Kundaje 2017, arXiv 1704.02685",
+            explain=deeplift,
+            linear=True,
+            signed=True,
+            complete=True,
+            uses_baseline=True,
+            as_built=True,
+            obstacle=deeplift_obstacle,
+        ),
+        Method(
+            name="grad_cam",
+            title="Grad-CAM (last layer with places)",
+            source="Selvaraju et al. 2016, arXiv 1610.02391",
+            explain=grad_cam,
+            linear=False,
+            signed=False,
+            as_built=True,
+            obstacle=grad_cam_obstacle,
+            layer=grad_cam_layer,
+            options={"layers_back": 0},
+            smallest={"layers_back": 0},
         ),
         Method(
             name="occlusion",
             title="Occlusion",
             source="Zeiler, Fergus 2013, arXiv 1311.2901",
-            explain=_occlusion,
+            explain=removal.occlusion,
             linear=True,
             signed=True,
             uses_baseline=True,
@@ -206,5 +110,57 @@ METHODS: Mapping[str, Method] = {
             options={"window": 4, "stride": 2},
             smallest={"window": 1, "stride": 1},
         ),
+        Method(
+            name="kernel_shap",
+            title="KernelSHAP on superpixels",
+            source="Lundberg, Lee 2017, arXiv 1705.07874",
+            explain=removal.kernel_shap,
+            linear=True,
+            signed=True,
+            complete=True,
+            uses_baseline=True,
+            uses_gradients=False,
+            random=True,
+            options={"segments": 24, "samples": 256},
+            smallest={"segments": 2, "samples": 3},
+        ),
     )
 }
+
+
+def find_method(name: str) -> Method:
+    """Return the method called ``name``; raises :class:`InputError` naming the nearest."""
+    if name not in METHODS:
+        raise InputError(f"unknown attribution method {name!r}", remedy=nearest(name, METHODS))
+    return METHODS[name]
+
+
+def unsupported(method: str, handle: ModelHandle, image_shape: ImageShape) -> str | None:
+    """Say in one line why ``method`` cannot serve ``handle``, or return None.
+
+    ``image_shape`` is the images' (H, W, C). Costs one pass over one image at most, so menus can
+    ask beforehand. Raises :class:`InputError` for an unknown method and for images that do not
+    fit the model.
+    """
+    chosen = find_method(method)
+    handle.check_images(image_shape)
+    if chosen.uses_gradients and not _passes_gradients(handle, image_shape):
+        return f"{method} needs gradients, and this model passes none to its pixels"
+    return chosen.obstacle(handle, image_shape)
+
+
+def check_supported(method: str, handle: ModelHandle, image_shape: ImageShape) -> None:
+    """Raise :class:`InputError` with the sentence of :func:`unsupported` where there is one."""
+    reason = unsupported(method, handle, image_shape)
+    if reason is not None:
+        raise InputError(
+            f"{handle.spec_text}: {reason}",
+            remedy="use a method that asks nothing of a model: occlusion or kernel_shap",
+        )
+
+
+def _passes_gradients(handle: ModelHandle, image_shape: ImageShape) -> bool:
+    height, width, channels = image_shape
+    pixels = torch.full((1, channels, height, width), 0.5, requires_grad=True)
+    with torch.enable_grad():
+        return handle(pixels).requires_grad

@@ -11,9 +11,10 @@ from torch import nn
 from analysis.attribution.copies import InferenceCopy, Precision
 from analysis.attribution.images import Pixels, as_pixels
 from analysis.attribution.maps import BATCH, prepare, settle_classes, to_record
-from analysis.attribution.passes import Explained, explain, explain_model
+from analysis.attribution.passes import Explained, explain
 from analysis.attribution.plan import Plan, Report
 from analysis.attribution.scalars import PairScalar, find_model_scalar, find_pair_scalar
+from analysis.attribution.subject import subject_of
 from analysis.errors import InputError
 from analysis.models.handle import ModelHandle
 from analysis.records import AttributionMaps
@@ -51,7 +52,7 @@ def attribute_pair(
     teacher_class: Classes = None,
     student_order: Sequence[int] | None = None,
     method: str = "integrated_gradients",
-    baseline: str | None = None,
+    baseline: str | np.ndarray | None = None,
     scalar: str = "p_student_minus_teacher",
     batch: int = BATCH,
     precision: Precision = "auto",
@@ -78,18 +79,18 @@ def attribute_pair(
     plan = Plan.settle(method, baseline, options, batch, seed)
     explained = find_pair_scalar(scalar)
     pixels = as_pixels(images, sample_ids)
-    copies = _prepare(teacher, student, pixels, precision, student_order)
+    copies = prepare_pair(teacher, student, pixels, precision, student_order)
+    plan.check(*copies, image_shape=pixels.image_shape)
     classes = settle_classes(student_class, copies[1], pixels, batch)
     own = classes if teacher_class is None else settle_classes(
         teacher_class, copies[0], pixels, batch
     )  # fmt: skip
     results = _explain(plan, copies, explained, pixels, classes, own, progress)
-    lowest = "bfloat16" if any(copy.precision == "bfloat16" for copy in copies) else "float32"
     part = find_model_scalar(explained.part).formula
     written = {
-        "teacher": (copies[0].precision, own, part),
-        "student": (copies[1].precision, classes, part),
-        "pair": (lowest, classes, explained.formula),
+        "teacher": (copies[:1], own, part),
+        "student": (copies[1:], classes, part),
+        "pair": (copies, classes, explained.formula),
     }
     return {
         key: to_record(plan, results[key], used, pixels, about, key, formula)
@@ -97,13 +98,17 @@ def attribute_pair(
     }
 
 
-def _prepare(
+def prepare_pair(
     teacher: ModelHandle | InferenceCopy,
     student: ModelHandle | InferenceCopy,
     pixels: Pixels,
-    precision: Precision,
-    student_order: Sequence[int] | None,
+    precision: Precision = "auto",
+    student_order: Sequence[int] | None = None,
 ) -> tuple[InferenceCopy, InferenceCopy]:
+    """Return the fast copies of both models for these images; copies are taken as they are.
+
+    Raises :class:`InputError` for models with unequal numbers of classes.
+    """
     counts = [
         (model.handle if isinstance(model, InferenceCopy) else model).num_classes
         for model in (teacher, student)
@@ -133,21 +138,20 @@ def _explain(
     own: np.ndarray,
     progress: Progress | None,
 ) -> dict[str, Explained]:
-    teacher, student = copies
     part = find_model_scalar(scalar.part)
+    teacher, student = (subject_of(part, copy) for copy in copies)
     subtracts = plan.method.linear and scalar.difference_of is not None
     differing = np.flatnonzero(own != classes)
     passes = 2 * len(pixels) + (len(differing) if subtracts else len(pixels))
     report = Report(progress, passes)
-    results = {"student": explain_model(plan, student, part, pixels, classes, report)}
+    results = {"student": explain(plan, student, pixels, classes, report)}
     if not subtracts:
-        results["teacher"] = explain_model(plan, teacher, part, pixels, own, report)
-        forward = PairModel(teacher, student, scalar.name)
-        results["pair"] = explain(plan, student, forward, pixels, classes, report)
+        results["teacher"] = explain(plan, teacher, pixels, own, report)
+        results["pair"] = explain(plan, subject_of(scalar, *copies), pixels, classes, report)
         return results
-    results["teacher"] = explain_model(plan, teacher, part, pixels, classes, report)
+    results["teacher"] = explain(plan, teacher, pixels, classes, report)
     results["pair"] = results["student"].minus(results["teacher"])
     if len(differing):
-        others = explain_model(plan, teacher, part, pixels, own, report, differing)
+        others = explain(plan, teacher, pixels, own, report, differing)
         results["teacher"] = results["teacher"].replaced(differing, others)
     return results

@@ -10,10 +10,10 @@ import torch
 
 from analysis.attribution.copies import InferenceCopy
 from analysis.attribution.images import Pixels
-from analysis.attribution.methods import Forward, Method, Task
+from analysis.attribution.method import Task
 from analysis.attribution.plan import Plan, Report
-from analysis.attribution.scalars import ModelScalar
-from analysis.errors import InputError, ModelError
+from analysis.attribution.subject import Subject
+from analysis.errors import ModelError
 
 SMALLEST_DIFFERENCE = 0.01
 """Completeness errors are relative to the explained difference, but to no less than this."""
@@ -55,57 +55,36 @@ class Explained:
 
 
 def batches(
-    copy: InferenceCopy, pixels: Pixels, size: int, rows: np.ndarray | None = None
-) -> Iterator[tuple[np.ndarray, torch.Tensor, torch.device]]:
-    """Hand out (rows, pixels as a tensor for ``copy``, its device)."""
-    device = copy.handle.device
+    model: Subject | InferenceCopy, pixels: Pixels, size: int, rows: np.ndarray | None = None
+) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
+    """Hand out (rows, pixels as a tensor for ``model``, where it wants them)."""
     for chosen, values in pixels.batches(size, rows):
-        yield chosen, torch.from_numpy(values).to(device, copy.dtype), device
-
-
-def explain_model(
-    plan: Plan,
-    copy: InferenceCopy,
-    scalar: ModelScalar,
-    pixels: Pixels,
-    classes: np.ndarray,
-    report: Report,
-    rows: np.ndarray | None = None,
-) -> Explained:
-    """Explain ``scalar`` of one model, on all images or on ``rows``."""
-
-    def forward(x: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
-        return scalar.function(copy(x), c)
-
-    return explain(plan, copy, forward, pixels, classes, report, rows)
+        yield chosen, torch.from_numpy(values).to(model.device, model.dtype)
 
 
 def explain(
     plan: Plan,
-    copy: InferenceCopy,
-    forward: Forward,
+    subject: Subject,
     pixels: Pixels,
     classes: np.ndarray,
     report: Report,
     rows: np.ndarray | None = None,
 ) -> Explained:
-    """Explain ``forward``; ``copy`` says on which device, and in which type, pixels are wanted."""
+    """Explain ``subject`` on all images, or on ``rows``; ``classes`` (N,) are those of all."""
     parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    for chosen, x, device in batches(copy, pixels, plan.batch, rows):
-        c = torch.from_numpy(classes[chosen]).to(device)
-        if not parts and plan.method.uses_gradients:
-            _check_gradient(plan.method, forward, x[:1], c[:1])
-        parts.append(_explain_batch(plan, forward, x, c))
+    for chosen, x in batches(subject, pixels, plan.batch, rows):
+        c = torch.from_numpy(classes[chosen]).to(x.device)
+        parts.append(_explain_batch(plan, subject, x, c))
         report(len(chosen))
     return Explained(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def _explain_batch(
-    plan: Plan, forward: Forward, x: torch.Tensor, c: torch.Tensor
+    plan: Plan, subject: Subject, x: torch.Tensor, c: torch.Tensor
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     base = plan.baseline.make(x) if plan.baseline else torch.zeros_like(x)
     task = Task(
-        forward=forward,
+        subject=subject,
         pixels=x,
         baselines=base,
         classes=c,
@@ -119,16 +98,6 @@ def _explain_batch(
     differences = torch.full((len(x),), torch.nan)
     if plan.method.complete:
         with torch.no_grad():
-            differences = forward(x, c) - forward(base, c)
+            differences = subject(x, c) - subject(base, c)
     sums = maps.sum(dim=(1, 2), dtype=torch.float64)
     return maps.float().cpu().numpy(), sums.cpu().numpy(), differences.double().cpu().numpy()
-
-
-def _check_gradient(method: Method, forward: Forward, x: torch.Tensor, c: torch.Tensor) -> None:
-    with torch.enable_grad():
-        if forward(x.detach().clone().requires_grad_(), c).requires_grad:
-            return
-    raise InputError(
-        f"{method.name} needs gradients, and this model passes none to its pixels",
-        remedy="use a method that needs none: occlusion",
-    )

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.attribution.baselines import Baseline, find_baseline
-from analysis.attribution.methods import Method, Options, find_method
+import numpy as np
+
+from analysis.attribution.baselines import Baseline, custom_baseline, find_baseline
+from analysis.attribution.copies import InferenceCopy
+from analysis.attribution.method import ImageShape, Method, Options
+from analysis.attribution.methods import check_supported, find_method
 from analysis.errors import InputError
 from analysis.store import Progress
 
@@ -25,27 +30,54 @@ class Plan:
 
     @classmethod
     def settle(
-        cls, method: str, baseline: str | None, options: Options, batch: int, seed: int
+        cls,
+        method: str,
+        baseline: str | np.ndarray | None,
+        options: Options,
+        batch: int,
+        seed: int,
     ) -> Plan:
         """Look the names up and check the numbers; raises :class:`InputError`."""
         chosen = find_method(method)
         if baseline is not None and not chosen.uses_baseline:
-            raise InputError(f"baseline {baseline!r} for {method}", remedy="it compares with none")
+            named = repr(baseline) if isinstance(baseline, str) else "image"
+            raise InputError(f"baseline {named} for {method}", remedy="it compares with none")
         if batch < 1:
             raise InputError(f"batch {batch}", expected="at least 1")
         return cls(
             method=chosen,
-            baseline=find_baseline(baseline or "blurred") if chosen.uses_baseline else None,
+            baseline=_baseline(baseline) if chosen.uses_baseline else None,
             options=chosen.settle(options),
             batch=batch,
             seed=seed,
         )
 
-    def parameters(self, height: int, width: int, precision: str) -> dict[str, Any]:
+    def check(self, *models: InferenceCopy, image_shape: ImageShape) -> None:
+        """Raise :class:`InputError` where the method cannot serve one of ``models``."""
+        for model in models:
+            check_supported(self.method.name, model.handle, image_shape)
+
+    def parameters(
+        self, image_shape: ImageShape, models: Sequence[InferenceCopy]
+    ) -> dict[str, Any]:
         """Return what a record states of the computation."""
+        height, width, _ = image_shape
         of_baseline = self.baseline.parameters(height, width) if self.baseline else {}
         quadrature = {"quadrature": "gauss-legendre"} if "steps" in self.options else {}
-        return {**self.options, **quadrature, **of_baseline, "precision": precision}
+        seed = {"seed": self.seed} if self.method.random else {}
+        layer = {}
+        if self.method.layer is not None:
+            names = [self.method.layer(m.handle, image_shape, self.options) for m in models]
+            layer = {"layer": " + ".join(names)}
+        lowest = "bfloat16" if any(m.precision == "bfloat16" for m in models) else "float32"
+        precision = {"precision": "float32" if self.method.as_built else lowest}
+        return {**self.options, **quadrature, **of_baseline, **seed, **layer, **precision}
+
+
+def _baseline(given: str | np.ndarray | None) -> Baseline:
+    return custom_baseline(given) if isinstance(given, np.ndarray) else find_baseline(
+        given or "blurred"
+    )  # fmt: skip
 
 
 class Report:

@@ -50,14 +50,18 @@ class LeftHalf(nn.Module):
     def __init__(self, seed: int) -> None:
         super().__init__()
         torch.manual_seed(seed)
-        self.linear = nn.Linear(3 * 8 * 4, CLASSES).double()
+        self.tanh, self.linear = nn.Tanh(), nn.Linear(3 * 8 * 4, CLASSES).double()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.linear(torch.tanh(x[..., :4]).flatten(1))
+        return self.linear(self.tanh(x[..., :4]).flatten(1))
+
+
+# These two speak of patches: of superpixels, and of the places of a layer.
+COARSE = {"kernel_shap", "grad_cam"}
 
 
 @few
-@given(seed=seeds, c=classes, method=st.sampled_from(sorted(METHODS)))
+@given(seed=seeds, c=classes, method=st.sampled_from(sorted(set(METHODS) - COARSE)))
 def test_pixels_that_are_not_read_get_nothing(seed: int, c: int, method: str) -> None:
     options = {"window": 2} if method == "occlusion" else {}
     maps = attribute(handle_of(LeftHalf(seed)), pixels(2, seed=seed), c, method=method, **options)
