@@ -1,4 +1,4 @@
-"""The bar above every page: student, condition, cross-filter, counts, Save."""
+"""The bar above every page: both models, condition, cross-filter, counts, Save."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import streamlit as st
 
+from analysis.records import TEACHER
 from dashboard import loading, messages
 from dashboard.context import Export, View, choose, clear_filter, region_of
 from dashboard.figures.numbers import count_of, markdown, thousands, visible
@@ -13,7 +14,7 @@ from dashboard.selection import Lasso, SavedSet
 
 
 def context_bar(view: View, exports: list[Export]) -> None:
-    """Draw the bar above every page: student, condition, filter, counts, Save."""
+    """Draw the bar above every page: both models, condition, filter, counts, Save."""
     with st.container(key="context_bar", horizontal=True, vertical_alignment="center", gap="small"):
         st.html(
             f'<span class="ds-label">Study</span> {messages.strong(view.study.name)}',
@@ -38,19 +39,51 @@ def context_bar(view: View, exports: list[Export]) -> None:
 def _student_picker(view: View) -> None:
     st.html(f'<span class="ds-label">Student</span> {messages.SQUARE}', width="content")
     students = list(view.study.students)
-    if len(students) == 1:
+    if len(students) == 1 and not lefts_of(view):
         st.html(messages.strong(students[0]), width="content")
         return
     st.session_state["student_picker"] = view.selection.student
     st.selectbox(
-        "Student", students, key="student_picker", label_visibility="collapsed", width=190,
+        "Student", students, key="student_picker", label_visibility="collapsed", width=150,
         on_change=_student_chosen, args=(view,),
+    )  # fmt: skip
+    _left_picker(view)
+
+
+def lefts_of(view: View) -> list[str]:
+    """The models besides the teacher that the student may be compared with, in order."""
+    known = [name for name, model in view.study.models.items()
+             if model.listed or model.role == "reference" or name == view.left]  # fmt: skip
+    return [name for name in known if name not in (TEACHER, view.selection.student)]
+
+
+def _left_picker(view: View) -> None:
+    """What the student is compared with: the teacher, or any other model."""
+    lefts = lefts_of(view)
+    if not lefts:
+        return
+    st.html(f'<span class="ds-label">vs</span> {messages.CIRCLE}', width="content")
+    st.session_state["left_picker"] = view.left
+    st.selectbox(
+        "Against", [TEACHER, *lefts], key="left_picker", label_visibility="collapsed", width=120,
+        on_change=_left_chosen, args=(view,),
     )  # fmt: skip
 
 
+def _left_chosen(view: View) -> None:
+    kept = _kept_images(view, sides=("teacher",))
+    choose(left=st.session_state["left_picker"], **kept)
+
+
 def _student_chosen(view: View) -> None:
-    kept = _kept_images(view, sides=("student",))
-    choose(student=st.session_state["student_picker"], **kept)
+    chosen = st.session_state["student_picker"]
+    if chosen != view.left:
+        choose(student=chosen, **_kept_images(view, sides=("student",)))
+        return
+    # Nobody is compared with itself: the two change places, as far as both may.
+    listed = view.left in view.study.students
+    left = view.selection.student if listed else TEACHER
+    choose(student=chosen, left=left, **_kept_images(view, sides=("teacher", "student")))
 
 
 def _condition_chosen(view: View) -> None:
@@ -90,11 +123,11 @@ def filter_parts(view: View) -> list[tuple[str, str, dict[str, Any]]]:
     selection, names = view.selection, view.class_names
     parts: list[tuple[str, str, dict[str, Any]]] = []
     if selection.cell:
-        teacher, student = (visible(names[index], 24) for index in selection.cell)
-        words = f"teacher says {teacher}, student says {student}"
+        first, second = (visible(names[index], 24) for index in selection.cell)
+        words = f"{view.sides.left} says {first}, {view.sides.right} says {second}"
         parts.append(("cell", words, {"cell": None}))
     if selection.group is not None:
-        kind = "label" if view.all.labels is not None else "teacher says"
+        kind = "label" if view.all.labels is not None else f"{view.sides.left} says"
         words = f"{kind} {visible(names[selection.group], 24)}"
         parts.append(("group", words, {"group": None}))
     if selection.differ:
@@ -102,10 +135,15 @@ def filter_parts(view: View) -> list[tuple[str, str, dict[str, Any]]]:
     if selection.within:
         where = (
             "selected images" if isinstance(selection.within, SavedSet)
-            else f"inside the lasso on the {selection.within.side}’s map"
+            else f"inside the lasso on {_owner(view, selection.within)}’s map"
         )  # fmt: skip
         parts.append(("within", where, {"within": None}))
     return parts
+
+
+def _owner(view: View, lasso: Lasso) -> str:
+    sides = view.sides
+    return sides.the_left if lasso.side == "teacher" else sides.the_right
 
 
 def _filter_chips(view: View) -> None:
@@ -128,8 +166,9 @@ def _filter_form(view: View) -> None:
     labeled = view.all.labels is not None
     st.session_state["filter_group"] = view.selection.group
     st.selectbox(
-        "Label" if labeled else "Teacher’s answer", range(len(names)), index=None,
-        key="filter_group", placeholder="any class", format_func=lambda i: visible(names[i]),
+        "Label" if labeled else f"Answer of {markdown(view.sides.the_left)}",
+        range(len(names)), index=None, key="filter_group", placeholder="any class",
+        format_func=lambda i: visible(names[i]),
         on_change=lambda: choose(group=st.session_state["filter_group"]),
     )  # fmt: skip
     if view.selection.filtered:

@@ -17,6 +17,7 @@ import typer
 from typer.exceptions import TyperException
 
 from analysis.errors import Cancelled, DistillscopeError, InputError
+from analysis.records import TEACHER
 from analysis.store import Study, delete_orphans, holding_workspace, workspace_cache
 from dashboard import (
     cli_attack,
@@ -174,15 +175,22 @@ cli_reference.register(app)
 def show(
     study: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the study.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a pipeline.")] = False,
+    left: Annotated[
+        str, typer.Option(metavar="NAME", help="Compare the students with this model of the study.")
+    ] = TEACHER,
 ) -> None:
     """Print the headline of a study."""
+    from analysis.study.between import check_left
     from analysis.study.headline import headline
 
     opened = Study.open(study)
+    check_left(opened, left)
     if as_json:
-        print(json.dumps(headline(opened), indent=2, ensure_ascii=False, allow_nan=False))
+        print(
+            json.dumps(headline(opened, left=left), indent=2, ensure_ascii=False, allow_nan=False)
+        )
     else:
-        terminal.print_study(opened)
+        terminal.print_study(opened, left=left)
         terminal_conditions.print_conditions(opened)
 
 

@@ -11,10 +11,12 @@ import numpy as np
 import streamlit as st
 
 from analysis.errors import DistillscopeError
-from analysis.records import CLEAN, Projection
+from analysis.records import CLEAN, TEACHER, Interval, Projection
 from analysis.store.study import Study
+from analysis.study.between import measures_between
 from dashboard import loading, messages
 from dashboard.components.links import follow_links, parse_link
+from dashboard.figures.sides import Sides
 from dashboard.loading import Pair
 from dashboard.selection import Lasso, Region, Selection, save_set
 from dashboard.theme import Palette, palette
@@ -43,6 +45,22 @@ class View:
         """Identity of what is shown, for caches."""
         return f"{self.study.digest}/{self.selection.filter_key}"
 
+    @property
+    def left(self) -> str:
+        """Name of the model that the student is compared with, usually the teacher."""
+        return self.selection.left
+
+    @property
+    def sides(self) -> Sides:
+        """What the two models are called in texts."""
+        return Sides.of(self.selection.left, self.selection.student)
+
+    def measures(self, condition: str | None = None) -> dict[str, Interval | None]:
+        """The student's measures over all images of a condition, against the left model."""
+        chosen = self.selection
+        names = (chosen.left, chosen.student, condition or chosen.condition)
+        return _measures((self.study.digest, *names), self.study)
+
     def without(self, part: str) -> Pair:
         """The rows that the cross-filter leaves when its ``part`` (a field) is taken off."""
         if getattr(self.selection, part) is None:
@@ -61,7 +79,7 @@ class View:
         selection = self.selection
         if selection.condition == CLEAN:
             return self.all
-        return _pair(self.study.digest, selection.student, CLEAN, self.study)
+        return _pair((self.study.digest, selection.left, selection.student, CLEAN), self.study)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -84,13 +102,21 @@ def _study(path: str, stamp: tuple[int, int]) -> Study:
 
 
 @st.cache_resource(max_entries=24, show_spinner=False)
-def _pair(digest: str, student: str, condition: str, _study: Study) -> Pair:
-    return loading.load_pair(_study, student, condition)
+def _pair(key: tuple[str, str, str, str], _study: Study) -> Pair:
+    _, left, student, condition = key
+    return loading.load_pair(_study, student, condition, left=left)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _measures(key: tuple[str, str, str, str], _study: Study) -> dict[str, Interval | None]:
+    _, left, student, condition = key
+    return measures_between(_study, left, student, condition)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _projection(digest: str, student: str, condition: str, _study: Study) -> Projection | None:
-    return loading.projection_of(_study, student, condition)
+def _projection(key: tuple[str, str, str, str], _study: Study) -> Projection | None:
+    _, left, student, condition = key
+    return loading.projection_of(_study, student, condition, left=left)
 
 
 @st.cache_resource(max_entries=24, show_spinner=False)
@@ -109,8 +135,9 @@ def open_view() -> View:
             "this study has no students to compare", remedy="add one with: distillscope add"
         )
     selection, notes = _current(study)
-    pair = _pair(study.digest, selection.student, selection.condition, study)
-    projection = _projection(study.digest, selection.student, selection.condition, study)
+    key = (study.digest, selection.left, selection.student, selection.condition)
+    pair = _pair(key, study)
+    projection = _projection(key, study)
     mask, more = _mask(study.digest, selection.filter_key, (selection, study, pair, projection))
     return View(
         study=study,
@@ -132,7 +159,11 @@ def _current(study: Study) -> tuple[Selection, tuple[str, ...]]:
     source = query if kept is None or changed else kept.to_query()
     students = list(study.students)
     selection, notes = Selection.from_query(
-        source, students=students, conditions=study.conditions, classes=len(study.class_names)
+        source,
+        students=students,
+        conditions=study.conditions,
+        classes=len(study.class_names),
+        lefts=[name for name in study.models if name != TEACHER],
     )
     if kept is not None and not changed and kept.sample is not None:
         selection = dataclasses.replace(selection, sample=kept.sample)

@@ -16,6 +16,7 @@ import pyarrow as pa
 from analysis.errors import DistillscopeError, StudyError
 from analysis.records import CLEAN, TEACHER, Projection
 from analysis.store.study import Study
+from analysis.study.between import answers_between, overlap_between
 from dashboard.selection import Lasso, Region, Selection, load_set
 
 STUDY_VARIABLE = "DISTILLSCOPE_STUDY"
@@ -23,7 +24,10 @@ STUDY_VARIABLE = "DISTILLSCOPE_STUDY"
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """Teacher and one student on one condition; every array has one row per sample.
+    """Two models on one condition; every array has one row per sample.
+
+    What is called the teacher's belongs to the left model of the comparison, which is the teacher
+    unless another one was chosen.
 
     ``labels`` (N,) int64 or None, answers (N,) int64, confidences and probabilities of the label
     (N,) in [0, 1], ``kl`` KL(teacher || student) in nats, ``overlap`` the share of common nearest
@@ -100,17 +104,37 @@ def study_stamp(path: Path) -> tuple[int, int]:
     return stat.st_mtime_ns, stat.st_size
 
 
-def load_pair(study: Study, student: str, condition: str = CLEAN) -> Pair:
-    """Join the teacher's and ``student``'s rows of ``condition`` by sample id."""
-    teacher = study.samples(TEACHER, condition)
+def load_pair(study: Study, student: str, condition: str = CLEAN, *, left: str = TEACHER) -> Pair:
+    """Join the rows of ``left`` (by default the teacher) and ``student`` by sample id.
+
+    How far a student parts from the teacher is stored; from another student it is computed here.
+    """
+    first = study.samples(left, condition)
     other = study.samples(student, condition)
     try:
-        return _join(teacher, other)
+        joined = _join(first, other)
+        return joined if left == TEACHER else _between(study, joined, left, student, condition)
     except (KeyError, pa.ArrowException, TypeError, ValueError) as error:
         raise StudyError(
             f"the samples of {student!r} on {condition!r} are damaged ({type(error).__name__})",
             remedy="compute them again",
         ) from error
+
+
+def _between(study: Study, joined: Pair, left: str, student: str, condition: str) -> Pair:
+    """``joined`` with how far its two students part from each other instead of the teacher."""
+    row_of = {str(name): row for row, name in enumerate(study.condition_ids(condition))}
+    rows = np.asarray([row_of[name] for name in joined.sample_ids.tolist()], dtype=np.int64)
+    answers = answers_between(study, left, student, condition)
+    overlap = overlap_between(study, left, student, condition)
+    return replace(
+        joined,
+        kl=answers.kl_teacher_student[rows],
+        js=answers.js[rows],
+        top5_overlap=answers.top5_overlap[rows],
+        confidence_gap=joined.student_confidence - joined.teacher_confidence,
+        overlap=None if overlap is None else overlap[rows],
+    )
 
 
 def _join(teacher: pa.Table, student: pa.Table) -> Pair:
@@ -155,9 +179,11 @@ def _strings(column: pa.ChunkedArray) -> np.ndarray:
     return np.asarray(column.to_pylist(), dtype=object)
 
 
-def projection_of(study: Study, student: str, condition: str) -> Projection | None:
+def projection_of(
+    study: Study, student: str, condition: str, *, left: str = TEACHER
+) -> Projection | None:
     """Both layouts of the images of ``condition`` alone, one row per sample, or None."""
-    whole = study.projection(student, condition)
+    whole = study.projection(student, condition, left=left)
     if whole is None:
         return None
     rows = np.flatnonzero(np.asarray(whole.conditions) == condition)

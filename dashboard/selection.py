@@ -18,7 +18,7 @@ import numpy as np
 
 from analysis.digest import digest_bytes, digest_strings
 from analysis.errors import InputError, StorageError, nearest
-from analysis.records import CLEAN
+from analysis.records import CLEAN, TEACHER
 
 MAX_VERTICES = 40
 MAX_QUERY_BYTES = 2000
@@ -117,11 +117,14 @@ class Selection:
     teacher's answer where there are no labels), ``differ`` (only images that the two answer
     differently) and ``within`` together are the cross-filter. ``picked`` is what is selected on
     the map, ``sample`` the image that Inspect shows, ``color`` how the map is colored, ``epoch``
-    the checkpoint that Training shows, ``step`` (from 1) where the Tour stands.
+    the checkpoint that Training shows, ``step`` (from 1) where the Tour stands. ``left`` is the
+    model that ``student`` is compared with, the teacher or any other one; what is called the
+    teacher's in a cell, a class or a lasso is then that model's.
     """
 
     student: str
     condition: str = CLEAN
+    left: str = TEACHER
     cell: tuple[int, int] | None = None
     group: int | None = None
     differ: bool = False
@@ -141,8 +144,8 @@ class Selection:
     def filter_key(self) -> str:
         """Identity of the rows that the selection leaves, for caches."""
         within = self.within.to_text() if self.within else None
-        parts = (self.student, self.condition, self.cell, self.group, self.differ, within)
-        return repr(parts)
+        models = (self.left, self.student, self.condition)
+        return repr((*models, self.cell, self.group, self.differ, within))
 
     def unfiltered(self) -> Self:
         """The same selection without the cross-filter."""
@@ -153,6 +156,8 @@ class Selection:
         query = {"student": self.student}
         if self.condition != CLEAN:
             query["condition"] = self.condition
+        if self.left != TEACHER:
+            query["left"] = self.left
         if self.cell:
             query["cell"] = f"{self.cell[0]}.{self.cell[1]}"
         if self.group is not None:
@@ -181,9 +186,11 @@ class Selection:
         students: Sequence[str],
         conditions: Iterable[str],
         classes: int,
+        lefts: Sequence[str] = (),
     ) -> tuple[Self, tuple[str, ...]]:
         """Read URL parameters; returns the selection and a message for each unusable value.
 
+        ``lefts`` are the models that may stand on the left besides the teacher and ``students``.
         An unusable value falls back to the default, so every URL shows a page.
         """
         reader = _Reader(query)
@@ -191,6 +198,7 @@ class Selection:
         selection = cls(
             student=student,
             condition=reader.choice("condition", list(conditions), CLEAN),
+            left=reader.left(student, [TEACHER, *dict.fromkeys([*students, *lefts])]),
             cell=reader.cell(classes),
             group=reader.index("class", classes),
             differ=reader.choice("differ", ["1"], "") == "1",
@@ -218,6 +226,15 @@ class _Reader:
         remedy = nearest(value[:80], known) if known else ""
         self.messages.append(f"The address names {name} {_shown(value)}. {remedy}")
         return default
+
+    def left(self, student: str, known: list[str]) -> str:
+        value = self.choice("left", known, TEACHER)
+        if value != student:
+            return value
+        self.messages.append(
+            f"The address compares {_shown(value)} with itself; the teacher stands in for it"
+        )
+        return TEACHER
 
     def index(self, name: str, count: int) -> int | None:
         value = self.query.get(name)

@@ -18,9 +18,11 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from analysis.records import Interval
+from analysis.records import TEACHER, Interval
 from analysis.store import Progress as Report
 from analysis.store import Study
+from analysis.study.between import measures_between
+from dashboard.figures.sides import Sides
 
 console = Console(stderr=True)
 NOT_MEASURED = "not measured"
@@ -99,23 +101,29 @@ def _interval(value: Interval | None, scale: float, form: str) -> str:
     return text
 
 
-def print_study(study: Study) -> None:
-    """Print the headline of a study as a table."""
+def print_study(study: Study, *, left: str = TEACHER) -> None:
+    """Print the headline of a study as a table, every student compared with ``left``."""
     out = results()
     card = study.inspection
     out.print(
         f"[bold]{plain(study.name)}[/bold]: {card.n} images, {len(study.class_names)} classes, "
         f"{len(study.students)} student(s)"
     )
-    models = {"teacher": study.teacher, **study.students}
+    others = {name: model for name, model in study.students.items() if name != left}
+    models = {left: study.models[left], **others}
     table = Table(show_edge=False, pad_edge=False, box=None, header_style="bold")
     table.add_column("")
     for name in models:
         table.add_column(plain(name), justify="right", overflow="fold")
+    measured = {name: measures_between(study, left, name) for name in others}
+    alone = study.measures(left)
     for title, key, form in _ROWS:
-        cells = [form(study.measures(name).get(key)) for name in models]
+        own = form(alone.get(key)) if key in _ALONE else ""
+        cells = [form(measured[name].get(key)) for name in others]
         table.add_row(
-            title, *("" if c == NOT_MEASURED and i == 0 else c for i, c in enumerate(cells))
+            title.format(left=plain(Sides.of(left, "student").the_left)),
+            "" if own == NOT_MEASURED else own,
+            *cells,
         )
     costs = [model.cost for model in models.values()]
     table.add_row("parameters", *("" if c is None else f"{c.parameters:,}" for c in costs))
@@ -128,10 +136,11 @@ def print_study(study: Study) -> None:
                 out.print(f"  {plain(finding['remedy'])}")
 
 
+_ALONE = ("accuracy", "ece")
 _ROWS: tuple[tuple[str, str, Callable[[Interval | None], str]], ...] = (
     ("accuracy, %", "accuracy", share),
-    ("agreement with the teacher, %", "agreement", share),
-    ("KL(teacher || student), nats", "kl_teacher_student", nats),
+    ("agreement with {left}, %", "agreement", share),
+    ("KL({left} || student), nats", "kl_teacher_student", nats),
     ("negative flips, %", "negative_flips", share),
     ("shared neighbors, %", "mean_neighborhood_overlap", share),
     ("calibration error, points", "ece", share),

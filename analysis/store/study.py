@@ -249,18 +249,23 @@ class Study:
             indices=self.array(f"{key}/indices"), distances=self.array(f"{key}/distances")
         )
 
-    def projection(self, student: str, condition: str = CLEAN) -> Projection | None:
+    def projection(
+        self, student: str, condition: str = CLEAN, *, left: str = TEACHER
+    ) -> Projection | None:
         """Return both layouts, teacher and ``student`` in one frame, or None.
 
-        Rows are the clean images; those of another ``condition`` follow, placed among them.
+        Rows are the clean images; those of another ``condition`` follow, placed among them. With
+        another model on the ``left`` its own layout stands in the teacher's place: every layout
+        of a study lies in the teacher's frame.
         """
-        models = (TEACHER, student)
+        models = (left, student)
         if not all(self.has_array(f"layout/{name}") for name in models):
             return None
         ids, slugs = self.sample_ids, np.full(len(self.sample_ids), CLEAN, dtype="<U64")
         layouts = [np.asarray(self.array(f"layout/{name}")) for name in models]
         far = [np.zeros(len(ids), dtype=bool) for _ in models]
-        if condition != CLEAN and self.has_array(f"placed/{student}/{condition}/layout"):
+        placed_too = all(self.has_array(f"placed/{name}/{condition}/layout") for name in models)
+        if condition != CLEAN and placed_too:
             placed = self.condition_ids(condition)
             ids = np.concatenate([ids, placed])
             slugs = np.concatenate([slugs, np.full(len(placed), condition, dtype="<U64")])

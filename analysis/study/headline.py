@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from analysis.records import CLEAN, TEACHER, Student
+from analysis.records import CLEAN, TEACHER, Interval, Student
 from analysis.store import Study
+from analysis.study.between import check_left, measures_between
 
 MEASURES = (
     "accuracy",
@@ -32,15 +33,21 @@ CELL = (
 )
 
 
-def headline(study: Study) -> dict[str, Any]:
+def headline(study: Study, *, left: str = TEACHER) -> dict[str, Any]:
     """Return the study's headline as JSON.
+
+    With another model on the ``left``, the students' clean measures compare with that model (which
+    is itself left out of them) and ``left`` names it; conditions are against the teacher always.
 
     Every measure is ``{value, low, high}`` (95 % bootstrap interval) or null where it was not
     measured. Keys: ``study``, ``teacher``, ``students.<name>``, ``conditions.<slug>``;
     checkpoints and references are not listed.
     """
     card = study.inspection
+    students = {n: m for n, m in study.students.items() if n != check_left(study, left)}
+    measured = {name: measures_between(study, left, name) for name in students}
     return {
+        **({} if left == TEACHER else {"left": left}),
         "study": {
             "name": study.name,
             "digest": study.digest,
@@ -60,11 +67,11 @@ def headline(study: Study) -> dict[str, Any]:
                 "parent": model.parent,
                 "epoch": model.epoch,
                 **_model(model),
-                **{key: _interval(study, name, key) for key in MEASURES},
-                "worst_class": worst_class(study, name),
+                **{key: _json(measured[name].get(key)) for key in MEASURES},
+                "worst_class": worst_class(study, name) if left == TEACHER else None,
                 "findings": study.record(f"findings/{name}", []),
             }
-            for name, model in study.students.items()
+            for name, model in students.items()
         },
         "conditions": {slug: _condition(study, slug) for slug in study.conditions},
     }
@@ -93,7 +100,10 @@ def _model(model: Student) -> dict[str, Any]:
 def _interval(
     study: Study, model: str, key: str, condition: str = CLEAN
 ) -> dict[str, float | None] | None:
-    value = study.measures(model, condition).get(key)
+    return _json(study.measures(model, condition).get(key))
+
+
+def _json(value: Interval | None) -> dict[str, float | None] | None:
     return None if value is None else value.to_json()
 
 

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from dashboard.figures.chart import chart
 from dashboard.figures.numbers import charted, probability
+from dashboard.figures.sides import TEACHING, Sides
 from dashboard.theme import Palette
 
 TOP = 6
@@ -27,7 +28,12 @@ def top_classes(teacher: np.ndarray, student: np.ndarray, count: int = TOP) -> n
 
 
 def answers_figure(
-    teacher: np.ndarray, student: np.ndarray, class_names: Sequence[str], colors: Palette
+    teacher: np.ndarray,
+    student: np.ndarray,
+    class_names: Sequence[str],
+    colors: Palette,
+    *,
+    sides: Sides = TEACHING,
 ) -> go.Figure:
     """Butterfly of the likeliest classes: ``teacher`` and ``student`` (K,) probabilities.
 
@@ -37,8 +43,8 @@ def answers_figure(
     at = np.arange(len(shown))
     figure = chart(colors, height=14 + _ROW * len(shown), barmode="overlay", bargap=0.42)
     answers = (int(teacher.argmax()), int(student.argmax()))
-    sides = ((teacher, -1, colors.teacher, "teacher"), (student, 1, colors.student, "student"))
-    for values, sign, color, name in sides:
+    halves = ((teacher, -1, colors.teacher, sides.left), (student, 1, colors.student, sides.right))
+    for values, sign, color, name in halves:
         base = sign * _GAP
         figure.add_bar(
             x=np.full(len(shown), float(sign)), y=at, base=base, orientation="h",
@@ -47,7 +53,7 @@ def answers_figure(
         figure.add_bar(
             x=sign * values[shown], y=at, base=base, orientation="h", marker={"color": color},
             hovertext=[
-                f"{name}: {charted(class_names[index])} {probability(values[index])} %"
+                f"{charted(name)}: {charted(class_names[index])} {probability(values[index])} %"
                 for index in shown
             ],
             hoverinfo="text",

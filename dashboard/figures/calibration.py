@@ -7,6 +7,8 @@ import plotly.graph_objects as go
 
 from analysis.divergence.calibration import reliability
 from dashboard.figures.chart import chart
+from dashboard.figures.numbers import charted
+from dashboard.figures.sides import TEACHING, Sides
 from dashboard.loading import Pair
 from dashboard.theme import Palette
 
@@ -14,7 +16,7 @@ HISTOGRAM_BINS = 15
 _FEWEST_IN_BIN = 5
 
 
-def reliability_figure(pair: Pair, colors: Palette) -> go.Figure | None:
+def reliability_figure(pair: Pair, colors: Palette, *, sides: Sides = TEACHING) -> go.Figure | None:
     """Accuracy against confidence of both models, with 95 % intervals; None without labels.
 
     Bins with fewer than 5 images are left out: their intervals span most of the axis.
@@ -27,15 +29,15 @@ def reliability_figure(pair: Pair, colors: Palette) -> go.Figure | None:
         line={"color": colors.reference, "width": 1, "dash": "dot"},
     )  # fmt: skip
     models = (
-        ("teacher", pair.teacher_confidence, pair.teacher_correct, colors.teacher, "circle"),
-        ("student", pair.student_confidence, pair.student_correct, colors.student, "square"),
+        (sides.left, pair.teacher_confidence, pair.teacher_correct, colors.teacher, "circle"),
+        (sides.right, pair.student_confidence, pair.student_correct, colors.student, "square"),
     )
     for name, confidence, correct, color, symbol in models:
         bins = reliability(np.clip(confidence, 0, 1), correct)
         used = bins.count >= min(_FEWEST_IN_BIN, int(bins.count.max()))
         accuracy = 100 * bins.accuracy[used]
         figure.add_scatter(
-            x=100 * bins.confidence[used], y=accuracy, name=name, mode="lines+markers",
+            x=100 * bins.confidence[used], y=accuracy, name=charted(name), mode="lines+markers",
             line={"color": color, "width": 1.6},
             marker={"symbol": symbol, "size": 6, "color": color},
             error_y={
@@ -45,7 +47,7 @@ def reliability_figure(pair: Pair, colors: Palette) -> go.Figure | None:
             },
             customdata=bins.count[used],
             hovertemplate=(
-                f"{name} %{{x:.0f}} % sure, right %{{y:.0f}} %<br>%{{customdata}} images"
+                f"{charted(name)} %{{x:.0f}} % sure, right %{{y:.0f}} %<br>%{{customdata}} images"
                 "<extra></extra>"
             ),
         )  # fmt: skip
@@ -55,20 +57,20 @@ def reliability_figure(pair: Pair, colors: Palette) -> go.Figure | None:
     return figure
 
 
-def confidence_figure(pair: Pair, colors: Palette) -> go.Figure:
+def confidence_figure(pair: Pair, colors: Palette, *, sides: Sides = TEACHING) -> go.Figure:
     """Histogram of both models' confidence, the teacher's upwards, the student's downwards."""
     edges = np.linspace(0, 1, HISTOGRAM_BINS + 1)
     middle = 50 * (edges[1:] + edges[:-1])
     figure = chart(colors, height=130, bargap=0.06, barmode="overlay")
     shares = {}
     for name, values, color, sign in (
-        ("teacher", pair.teacher_confidence, colors.teacher, 1),
-        ("student", pair.student_confidence, colors.student, -1),
+        (charted(sides.left, 7), pair.teacher_confidence, colors.teacher, 1),
+        (charted(sides.right, 7), pair.student_confidence, colors.student, -1),
     ):
         counts = np.histogram(values, bins=edges)[0]
-        shares[name] = 100 * counts / max(len(pair), 1)
+        shares[sign] = 100 * counts / max(len(pair), 1)
         figure.add_bar(
-            x=middle, y=sign * shares[name], marker={"color": color, "line": {"width": 0}},
+            x=middle, y=sign * shares[sign], marker={"color": color, "line": {"width": 0}},
             customdata=np.column_stack([counts, 100 * edges[:-1], 100 * edges[1:]]),
             hovertemplate=(
                 f"{name} %{{customdata[1]:.0f}} to %{{customdata[2]:.0f}} % sure: "

@@ -11,6 +11,7 @@ from analysis.divergence.calibration import wilson_interval
 from analysis.records import Interval
 from dashboard.figures.intervals import interval_glyph
 from dashboard.figures.numbers import escaped, interval_text, percent, thousands
+from dashboard.figures.sides import TEACHING, Sides
 from dashboard.loading import Pair
 from dashboard.theme import Palette
 
@@ -73,11 +74,13 @@ def class_table(
     link: Callable[[int], str],
     *,
     chosen: int | None = None,
+    sides: Sides = TEACHING,
 ) -> str:
     """The table as HTML; ``link`` gives a class's address, escaped for HTML."""
     scale = glyph_scale(rows)
     labeled = any(row.teacher_accuracy is not None for row in rows)
-    right = '<th class="ds-number">teacher</th><th class="ds-number">student</th>'
+    names = (escaped(name, 12) for name in (sides.left, sides.right))
+    right = "".join(f'<th class="ds-number">{name}</th>' for name in names)
     head = (
         '<tr><th>class</th><th class="ds-number">n</th>'
         f"<th>agreement, {100 * scale[0]:.0f} to 100 %</th>"

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from dashboard.figures.chart import chart, scale_of
 from dashboard.figures.numbers import THIN, charted
+from dashboard.figures.sides import TEACHING, Sides
 from dashboard.theme import Palette
 
 MOST_CLASSES = 40
@@ -32,6 +33,7 @@ def drift_figure(
     colors: Palette,
     *,
     chosen: tuple[int, int] | None = None,
+    sides: Sides = TEACHING,
 ) -> go.Figure:
     """Heat map of ``counts`` (K, K): rows are the teacher's answer, columns the student's.
 
@@ -54,7 +56,7 @@ def drift_figure(
         x=at, y=at, z=np.where(changed > 0, changed, np.nan), zmin=0, zmax=_top(changed),
         colorscale=scale_of(colors.divergence), xgap=1, ygap=1, showscale=False, hoverinfo="skip",
     )  # fmt: skip
-    figure.add_trace(_cells(counts, shares, kept, class_names, colors, _top(changed)))
+    figure.add_trace(_cells(counts, shares, kept, class_names, colors, _top(changed), sides))
     if chosen is not None and set(chosen) <= set(kept.tolist()):
         row, column = (int(np.flatnonzero(kept == index)[0]) for index in chosen)
         figure.add_shape(
@@ -85,6 +87,7 @@ def _cells(
     class_names: Sequence[str],
     colors: Palette,
     top: float,
+    sides: Sides,
 ) -> go.Scatter:
     rows, columns = np.nonzero(counts[np.ix_(kept, kept)])
     teacher, student = kept[rows], kept[columns]
@@ -95,8 +98,9 @@ def _cells(
         texts.append(f"{share:.0f}" if told else "")
         dark = (share > 0.45 * top) == (colors.name == "light")
         tones.append("#FFFFFF" if dark else "#17202B")
-        verb = "both say" if one == other else "teacher says"
-        tail = "" if one == other else f", student says <b>{charted(class_names[other])}</b>"
+        verb = "both say" if one == other else f"{charted(sides.left)} says"
+        says = f", {charted(sides.right)} says <b>{charted(class_names[other])}</b>"
+        tail = "" if one == other else says
         hovers.append(
             f"{verb} <b>{charted(class_names[one])}</b>{tail}<br>{counts[one, other]} of "
             f"{counts[one].sum()} images, {share:.1f}{THIN}%"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from dashboard.figures.numbers import escaped
+from dashboard.figures.sides import TEACHING, Sides
 from dashboard.loading import Pair
 
 MOST = 60
@@ -23,6 +24,8 @@ def gallery_html(
     class_names: Sequence[str],
     picture: Callable[[str], str],
     link: Callable[[str], str],
+    *,
+    sides: Sides = TEACHING,
 ) -> str:
     """A grid of ``rows``; ``picture`` and ``link`` give the addresses for a sample id,
     ``link`` escaped for HTML."""
@@ -35,7 +38,7 @@ def gallery_html(
         cells.append(
             f'<a class="ds-link" href="{link(sample)}" target="_self" title="{title}">'
             f'<img src="{escaped(picture(sample), 8000)}" loading="lazy" '
-            f'alt="{title}: teacher {teacher}, student {student}">'
+            f'alt="{title}: {escaped(sides.left)} {teacher}, {escaped(sides.right)} {student}">'
             f'<div class="ds-teacher"><span class="ds-circle"></span>{teacher}</div>'
             f'<div class="ds-student"><span class="ds-square"></span>{student}</div></a>'
         )

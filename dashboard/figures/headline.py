@@ -12,13 +12,17 @@ from analysis.divergence.calibration import calibration_gaps, ece
 from analysis.records import Interval
 from dashboard.figures.intervals import far_outside, interval_glyph
 from dashboard.figures.numbers import MINUS, Unit, escaped, interval_text, number, thousands
+from dashboard.figures.sides import TEACHING, Sides
 from dashboard.loading import Pair
 from dashboard.theme import Palette
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One measure of the headline table; ``scale`` is fixed for all rows of the table."""
+    """One measure of the headline table; ``scale`` is fixed for all rows of the table.
+
+    ``title`` and ``below`` name the two models as ``{left}``, ``{the_left}`` and ``{right}``.
+    """
 
     measure: str
     title: str
@@ -28,17 +32,23 @@ class Column:
     scale_text: str
     needs_labels: bool = False
 
+    def words(self, text: str, sides: Sides) -> str:
+        """``text`` (title or line below) with the models named, escaped for HTML."""
+        return text.format(
+            left=escaped(sides.left), the_left=escaped(sides.the_left), right=escaped(sides.right)
+        )
+
 
 COLUMNS = (
     Column("accuracy", "Accuracy", "% right", "share", (0, 1), "0–100", True),
-    Column("agreement", "Agreement with the teacher", "% same answer", "share", (0, 1), "0–100"),
-    Column("kl_teacher_student", "KL (teacher ∥ student)", "nats, mean", "nats", (0, 2), "0–2"),
+    Column("agreement", "Agreement with {the_left}", "% same answer", "share", (0, 1), "0–100"),
+    Column("kl_teacher_student", "KL ({left} ∥ {right})", "nats, mean", "nats", (0, 2), "0–2"),
     Column(
-        "confidence_gap", "Confidence vs. teacher", "points, mean", "difference",
+        "confidence_gap", "Confidence vs. {left}", "points, mean", "difference",
         (-0.2, 0.2), "−20…+20",
     ),
     Column(
-        "negative_flips", "Negative flips", "% teacher right, it wrong", "share", (0, 0.25),
+        "negative_flips", "Negative flips", "% {left} right, it wrong", "share", (0, 0.25),
         "0–25", True,
     ),
     Column("ece", "Calibration error (ECE)", "points, 15 bins", "points", (0, 0.25), "0–25", True),
@@ -99,12 +109,14 @@ class HeadlineRow:
     teacher: Mapping[str, float] = field(default_factory=dict)
 
 
-def headline_table(rows: Sequence[HeadlineRow], colors: Palette, *, labeled: bool) -> str:
+def headline_table(
+    rows: Sequence[HeadlineRow], colors: Palette, *, labeled: bool, sides: Sides = TEACHING
+) -> str:
     """The table as HTML; the first row is the one that is looked at."""
     columns = [_fitted(column, rows) for column in COLUMNS]
     head = "".join(
-        f'<th><b>{column.title}</b><span class="ds-scale">{column.scale_text}</span>'
-        f"{column.below}</th>"
+        f"<th><b>{column.words(column.title, sides)}</b>"
+        f'<span class="ds-scale">{column.scale_text}</span>{column.words(column.below, sides)}</th>'
         for column in columns
     )
     body = "".join(_row(row, columns, colors, first=index == 0, labeled=labeled)

@@ -10,6 +10,7 @@ import numpy as np
 from analysis.records import Projection
 from dashboard.components.pair_map.points import PairPoints, PointColors
 from dashboard.figures.numbers import visible
+from dashboard.figures.sides import TEACHING, Sides
 from dashboard.loading import Pair
 
 COLORED_CLASSES = 20
@@ -59,7 +60,9 @@ def map_points(
     return MapPoints(points, rows)
 
 
-def point_colors(pair: Pair, by: str, class_names: Sequence[str]) -> PointColors:
+def point_colors(
+    pair: Pair, by: str, class_names: Sequence[str], *, sides: Sides = TEACHING
+) -> PointColors:
     """Color the rows of ``pair`` by label, answer, divergence, overlap or flags.
 
     ``label`` without labels colors by the student's answer.
@@ -67,7 +70,7 @@ def point_colors(pair: Pair, by: str, class_names: Sequence[str]) -> PointColors
     if by == "divergence":
         top = float(np.percentile(pair.kl, 99)) or 1.0
         return PointColors.ramp(
-            pair.kl / top, title="KL (teacher ∥ student), nats", low="0", high=f"{top:.2g}+"
+            pair.kl / top, title=f"{sides.kl}, nats", low="0", high=f"{top:.2g}+"
         )
     if by == "overlap":
         shared = np.full(len(pair), np.nan) if pair.overlap is None else pair.overlap
@@ -75,7 +78,7 @@ def point_colors(pair: Pair, by: str, class_names: Sequence[str]) -> PointColors
             1 - shared, title="nearest neighbors shared", low="all", high="none"
         )
     if by == "flags":
-        return _flags(pair)
+        return _flags(pair, sides)
     names = tuple(visible(name, 24) for name in class_names)
     labels = pair.labels
     if by == "label" and labels is not None:
@@ -83,11 +86,14 @@ def point_colors(pair: Pair, by: str, class_names: Sequence[str]) -> PointColors
             labels, names, slots=class_slots(pair, len(names)), title="label"
         )
     return PointColors.categories(
-        pair.student_answer, names, slots=class_slots(pair, len(names)), title="student’s answer"
+        pair.student_answer,
+        names,
+        slots=class_slots(pair, len(names)),
+        title=f"{sides.right}’s answer",
     )
 
 
-def _flags(pair: Pair) -> PointColors:
+def _flags(pair: Pair, sides: Sides) -> PointColors:
     if pair.teacher_correct is None or pair.student_correct is None:
         return PointColors.categories(
             (~pair.agree).astype(np.int64), ("same answer", "answers differ"),
@@ -98,7 +104,9 @@ def _flags(pair: Pair) -> PointColors:
         np.where(pair.student_correct, 0, 2),
         np.where(pair.student_correct, 3, 1),
     )
-    names = ("both right", "both wrong", "only the student wrong", "only the teacher wrong")
+    names = (
+        "both right", "both wrong", f"only {sides.the_right} wrong", f"only {sides.the_left} wrong",
+    )  # fmt: skip
     slots = ("reference", "secondary", "alarm", "teacher")
     return PointColors.categories(values, names, slots=slots, title="flags")
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from analysis.records import Interval
 from dashboard.figures.classes import ClassRow
 from dashboard.figures.numbers import THIN, count_of, escaped, interval_text, percent
+from dashboard.figures.sides import TEACHING, Sides, begun
 
 FEWEST_IN_CLASS = 5
 
@@ -18,6 +19,7 @@ def headline_sentence(
     *,
     filtered: bool,
     right: tuple[float, float] | None = None,
+    sides: Sides = TEACHING,
 ) -> str:
     """How many of ``n`` images get the same answer, and where it parts most.
 
@@ -29,17 +31,22 @@ def headline_sentence(
         return "The two models’ answers were not compared"
     images = count_of(n, "image")
     where = f"these {images}" if filtered else images
+    left, other = escaped(sides.the_left), escaped(sides.the_right)
+    gives = f"{begun(other)} gives {left}’s answer"
     if agreement.value == 1:
-        return f"The student gives the teacher’s answer on all of {where}"
+        return f"{gives} on all of {where}"
     if agreement.value == 0:
-        start = f"The student gives the teacher’s answer on none of {where}"
+        start = f"{gives} on none of {where}"
         if right is None:
             return start
-        teacher, student = (f"{percent(share)}{THIN}%" for share in right)
-        return f"{start}; the teacher is right on {teacher} of them, the student on {student}"
+        shares = [f"{percent(share)}{THIN}%" for share in right]
+        return f"{start}; {left} is right on {shares[0]} of them, {other} on {shares[1]}"
     bounds = interval_text(agreement, "share")
     faint = f' <span class="ds-ci">{bounds}</span>' if bounds else ""
-    start = f"The student agrees on {percent(agreement.value)}{THIN}%{faint} of {where}"
+    with_whom = "" if sides.against_teacher else f" with {left}"
+    start = (
+        f"{begun(other)} agrees{with_whom} on {percent(agreement.value)}{THIN}%{faint} of {where}"
+    )
     worst = next((row for row in rows if row.n >= FEWEST_IN_CLASS), None)
     if worst is None or len(rows) < 2 or worst.agreement.value >= agreement.value:
         return start

@@ -7,21 +7,25 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dashboard.figures.sides import TEACHING, Sides
 from dashboard.loading import Pair
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def sample_columns(pair: Pair, class_names: Sequence[str]) -> dict[str, list[Any]]:
+def sample_columns(
+    pair: Pair, class_names: Sequence[str], *, sides: Sides = TEACHING
+) -> dict[str, list[Any]]:
     """One row per sample: id, label, both answers with probability, KL, common neighbors."""
+    left, right = sides.columns
     columns: dict[str, list[Any]] = {"sample": [str(name) for name in pair.sample_ids]}
     if pair.labels is not None:
         columns["label"] = [class_names[index] for index in pair.labels]
     columns |= {
-        "teacher": [class_names[index] for index in pair.teacher_answer],
-        "teacher_p": pair.teacher_confidence.tolist(),
-        "student": [class_names[index] for index in pair.student_answer],
-        "student_p": pair.student_confidence.tolist(),
+        left: [class_names[index] for index in pair.teacher_answer],
+        f"{left}_p": pair.teacher_confidence.tolist(),
+        right: [class_names[index] for index in pair.student_answer],
+        f"{right}_p": pair.student_confidence.tolist(),
         "kl": pair.kl.tolist(),
     }
     if pair.overlap is not None:

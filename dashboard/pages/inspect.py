@@ -19,8 +19,10 @@ from dashboard.figures.gallery import gallery_order
 from dashboard.figures.neighbors import neighbors_html
 from dashboard.figures.numbers import THIN, escaped, nats, percent, thousands
 from dashboard.figures.sentences import neighbors_line
+from dashboard.figures.sides import Sides
 from dashboard.figures.tables import csv_text
 from dashboard.loading import Pair
+from dashboard.loading_maps import maps_between
 from dashboard.pages.overview import nothing_left
 from dashboard.selection import Selection, find_sample
 from dashboard.thumbnails import thumbnail_url
@@ -61,7 +63,8 @@ def _current_row(view: View) -> tuple[int, np.ndarray]:
 
 def _first(view: View, order: np.ndarray) -> int:
     """The image that parts most among those with attribution maps, else among all."""
-    maps = _maps(view).get("pair")
+    found = _maps(view)
+    maps = found.get("pair", found.get("student"))
     if maps is not None:
         mapped = np.isin(view.all.sample_ids[order].astype(str), np.asarray(maps.sample_ids))
         order = order[mapped] if mapped.any() else order
@@ -99,7 +102,7 @@ def _image(view: View, row: int, order: np.ndarray) -> None:
         else f"Not among the {total} filtered images"
     )
     st.html(f'<div class="ds-sub">{where}</div>')
-    _facts(view.all, row)
+    _facts(view.all, row, view.sides)
     st.button("Show on the map", key="show_on_map", on_click=_to_map, args=(view, sample))
 
 
@@ -118,9 +121,9 @@ def _picture(view: View, sample: str) -> str:
     return escaped(url, 8000)
 
 
-def _facts(pair: Pair, row: int) -> None:
+def _facts(pair: Pair, row: int, sides: Sides) -> None:
     facts = [
-        ("KL (teacher ∥ student)", f"{nats(pair.kl[row])} nats"),
+        (escaped(sides.kl, 80), f"{nats(pair.kl[row])} nats"),
         ("Jensen-Shannon", f"{nats(pair.js[row])} nats"),
     ]
     if pair.overlap is not None:
@@ -134,12 +137,12 @@ def _facts(pair: Pair, row: int) -> None:
 
 
 def _maps(view: View) -> dict[str, AttributionMaps]:
-    return view.study.attributions(view.selection.student, view.selection.condition)
+    return maps_between(view.study, view.left, view.selection.student, view.selection.condition)
 
 
 def _which_pixels(view: View, row: int) -> None:
     maps = _maps(view)
-    if set(maps) != {TEACHER, "student", "pair"}:
+    if "student" not in maps:
         messages.section("Which pixels")
         messages.empty(
             "No attribution maps", "This study holds none for this student and condition."
@@ -147,40 +150,62 @@ def _which_pixels(view: View, row: int) -> None:
         return
     sample = str(view.all.sample_ids[row])
     rows = {part: np.flatnonzero(found.sample_ids == sample) for part, found in maps.items()}
-    if min(map(len, rows.values())) == 0:
-        _outside_probe(view, row, maps["pair"])
+    at = {part: int(found[0]) for part, found in rows.items() if len(found)}
+    if not at:
+        _outside_probe(view, row, maps.get("pair", maps["student"]))
         return
-    at = {part: int(found[0]) for part, found in rows.items()}
-    limit = attributions.common_limit([maps[part].values[at[part]] for part in maps])
-    method = maps["pair"].method.replace("_", " ")
+    limit = attributions.common_limit([maps[part].values[at[part]] for part in at])
+    method = maps["student"].method.replace("_", " ")
     messages.section(
         "Which pixels",
-        f"{escaped(method.capitalize())}, {escaped(maps['pair'].baseline)} baseline. One scale for "
-        f"all three, ±{limit:.2g}. <span style='float:right;white-space:nowrap'>against"
+        f"{escaped(method.capitalize())}, {escaped(maps['student'].baseline)} baseline. One scale "
+        f"for all three, ±{limit:.2g}. <span style='float:right;white-space:nowrap'>against"
         f"{messages.ramp(view.colors.signed)}for</span>",
     )
-    for column, (part, found) in zip(st.columns(3), maps.items(), strict=True):
+    for column, part in zip(st.columns(3), (TEACHER, "student", "pair"), strict=True):
         with column:
-            _one_map(view, row, part, found, at[part], limit)
-    _agreement(maps[TEACHER], maps["student"], at)
+            if part in at:
+                _one_map(view, row, part, maps[part], at[part], limit)
+            else:
+                _no_map(view, part)
+    if TEACHER in at and "student" in at:
+        _agreement(maps[TEACHER], maps["student"], at)
 
 
-_MARKS = {
-    TEACHER: ("ds-circle", "Teacher"),
-    "student": ("ds-square", "Student"),
-    "pair": ("ds-circle ds-lens", "The pair"),
-}
+def _marks(view: View, part: str) -> tuple[str, str]:
+    """Mark and title of one of the three maps."""
+    sides = view.sides
+    if part == "pair":
+        return "ds-circle ds-lens", "The pair"
+    names = (
+        ("Teacher", "Student") if sides.against_teacher
+        else (escaped(sides.left), escaped(sides.right))
+    )  # fmt: skip
+    return ("ds-circle", names[0]) if part == TEACHER else ("ds-square", names[1])
+
+
+def _no_map(view: View, part: str) -> None:
+    """Why one of the three is missing: maps of two students come from each one's own."""
+    mark, title = _marks(view, part)
+    st.html(f'<div class="ds-strong"><span class="{mark}"></span> {title}</div>')
+    reason = (
+        "Their difference is known where both have maps that explain the same class."
+        if part == "pair"
+        else "Its maps were computed for other images."
+    )
+    messages.empty("Not computed for these two" if part == "pair" else "No map here", reason)
 
 
 def _one_map(view: View, row: int, part: str, maps: AttributionMaps, at: int, limit: float) -> None:
     explained = int(maps.explained_class[at])
     name = escaped(view.class_names[explained], 24)
+    left, right = escaped(view.sides.the_left), escaped(view.sides.the_right)
     own = {TEACHER: view.all.teacher_answer[row], "student": view.all.student_answer[row]}
     what = (
-        f"why the student says “{name}” more than the teacher does" if part == "pair"
+        f"why {right} says “{name}” more than {left} does" if part == "pair"
         else f"pixels for {'its own answer, ' if explained == own[part] else ''}“{name}”"
     )  # fmt: skip
-    mark, title = _MARKS[part]
+    mark, title = _marks(view, part)
     picture = attributions.map_picture(maps.values[at], limit, view.colors, signed=maps.signed)
     error = float(maps.completeness_error[at])
     promise = f"{100 * error:.1f}{THIN}%" if np.isfinite(error) else "none promised"
@@ -244,18 +269,20 @@ def _nearest_mapped(view: View, row: int, maps: AttributionMaps) -> str | None:
 
 def _answers(view: View, row: int) -> None:
     teacher, student = (
-        _probabilities(view, name, row) for name in (TEACHER, view.selection.student)
+        _probabilities(view, name, row) for name in (view.left, view.selection.student)
     )
+    sides = view.sides
     messages.section("What each answers", "Probability, %.")
     names = view.class_names
     st.html(
-        f'<div class="ds-row"><span class="ds-teacher">{messages.CIRCLE} teacher: '
-        f'{escaped(names[int(teacher.argmax())], 30)}</span><span class="ds-student">student: '
-        f"{escaped(names[int(student.argmax())], 30)} {messages.SQUARE}</span></div>"
+        f'<div class="ds-row"><span class="ds-teacher">{messages.CIRCLE} {escaped(sides.left)}: '
+        f'{escaped(names[int(teacher.argmax())], 30)}</span><span class="ds-student">'
+        f"{escaped(sides.right)}: {escaped(names[int(student.argmax())], 30)} {messages.SQUARE}"
+        "</span></div>"
     )
     st.plotly_chart(
-        answers.answers_figure(teacher, student, names, view.colors), theme=None, config=CONFIG,
-        alt="Probabilities of the likeliest classes by teacher and student",
+        answers.answers_figure(teacher, student, names, view.colors, sides=sides), theme=None,
+        config=CONFIG, alt="Probabilities of the likeliest classes by both models",
     )  # fmt: skip
 
 
@@ -272,9 +299,10 @@ def _neighbors(view: View, row: int) -> None:
     names, clean = view.class_names, view.clean
     own = [names[view.all.teacher_answer[row]], names[view.all.student_answer[row]]]
     student = view.selection.student
+    left, right = (f"in {escaped(name)}" for name in (view.sides.the_left, view.sides.the_right))
     spaces = (
-        (TEACHER, "ds-teacher", messages.CIRCLE, "in the teacher", clean.teacher_answer),
-        (student, "ds-student", messages.SQUARE, "in the student", clean.student_answer),
+        (view.left, "ds-teacher", messages.CIRCLE, left, clean.teacher_answer),
+        (student, "ds-student", messages.SQUARE, right, clean.student_answer),
     )
     for model, color, mark, where, answered in spaces:
         found = _nearest(view, model, row)
@@ -320,11 +348,11 @@ def exports(view: View) -> list[Export]:
 
     def answers_csv() -> str:
         row, _ = _current_row(view)
-        student = view.selection.student
+        left, right = view.sides.columns
         table = {
             "class": list(view.class_names),
-            "teacher": _probabilities(view, TEACHER, row).tolist(),
-            "student": _probabilities(view, student, row).tolist(),
+            left: _probabilities(view, view.left, row).tolist(),
+            right: _probabilities(view, view.selection.student, row).tolist(),
         }
         return csv_text(table)
 

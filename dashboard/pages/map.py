@@ -61,7 +61,7 @@ def _color_picker(view: View) -> str:
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _points(key: tuple[str, str, str], _view: View) -> MapPoints:
+def _points(key: tuple[str, str, str, str], _view: View) -> MapPoints:
     assert _view.projection is not None
     url = thumbnail_template(_view.selection.condition, _view.study.digest)
     triggered = _view.selection.condition in (TRIGGER, TRIGGER_PERTURBATION)
@@ -78,20 +78,23 @@ def _maps(view: View, color: str) -> np.ndarray:
     """Draw both maps; returns which rows of all samples are selected, (N,) bool."""
     selection, quality = view.selection, view.projection
     assert quality is not None
-    found = _points((view.study.digest, selection.student, selection.condition), view)
+    found = _points((view.study.digest, view.left, selection.student, selection.condition), view)
     mask, wish = _wish(view, found)
-    teacher, student = quality.teacher_quality, quality.student_quality
+    left, right, sides = quality.teacher_quality, quality.student_quality, view.sides
+    frame = (
+        "One frame for both." if sides.against_teacher
+        else "Both lie in the teacher’s frame, as each was laid out beside the teacher."
+    )  # fmt: skip
     state = pair_map(
-        key=f"map_{selection.student}_{selection.condition}",
+        key=f"map_{view.left}_{selection.student}_{selection.condition}",
         points=found.points,
-        color=point_colors(view.all.rows(found.rows), color, view.class_names),
-        titles=("Teacher", selection.student),
+        color=point_colors(view.all.rows(found.rows), color, view.class_names, sides=sides),
+        titles=("Teacher" if sides.against_teacher else view.left, selection.student),
         selection=wish,
         highlight=view.mask[found.rows] if selection.filtered else None,
         quality=(
-            f"Trustworthiness {teacher.trustworthiness:.3f} teacher, {student.trustworthiness:.3f} "
-            f"student; continuity {teacher.continuity:.3f}, {student.continuity:.3f}. "
-            "One frame for both."
+            f"Trustworthiness {left.trustworthiness:.3f} {sides.left}, {right.trustworthiness:.3f} "
+            f"{sides.right}; continuity {left.continuity:.3f}, {right.continuity:.3f}. {frame}"
         ),
     )
     if state.opened is not None:
@@ -147,6 +150,7 @@ def _gallery(view: View, selected: Pair, *, chosen: bool) -> None:
         view.class_names,
         lambda sample: thumbnail_url(sample, view.selection.condition, view.study.digest),
         lambda sample: link("inspect", dataclasses.replace(held(), sample=sample)),
+        sides=view.sides,
     )
     with st.container(height=760, border=False, key="gallery"):
         st.html(html)
@@ -174,23 +178,24 @@ def _table(view: View, selected: Pair, *, chosen: bool) -> None:
             "Show only these on all pages", key="filter_all_pages", disabled=not chosen,
             on_click=_filter_all_pages,
         )  # fmt: skip
-    shown = selected.rows(order)
+    shown, (left, right) = selected.rows(order), view.sides.columns
     key = f"samples_{view.selection.student}_{hash(view.key) & 0xFFFF}_{len(selected)}"
     config = {
         "sample": st.column_config.TextColumn("sample", width="medium"),
         "label": st.column_config.TextColumn("label"),
-        "teacher": st.column_config.TextColumn("teacher"),
-        "teacher_p": st.column_config.NumberColumn("p", format="%.2f", width=60),
-        "student": st.column_config.TextColumn("student"),
-        "student_p": st.column_config.NumberColumn("p", format="%.2f", width=60),
+        left: st.column_config.TextColumn(left),
+        f"{left}_p": st.column_config.NumberColumn("p", format="%.2f", width=60),
+        right: st.column_config.TextColumn(right),
+        f"{right}_p": st.column_config.NumberColumn("p", format="%.2f", width=60),
         "kl": st.column_config.NumberColumn("KL", format="%.2f", width=70),
         "shared_neighbors": st.column_config.NumberColumn(
             "shared neighbors", format="%.2f", width=120
         ),
     }
     st.dataframe(
-        sample_columns(shown, view.class_names), column_config=config, hide_index=True,
-        row_height=27, height=37 + 27 * min(len(shown), 9), key=key, selection_mode="single-cell",
+        sample_columns(shown, view.class_names, sides=view.sides), column_config=config,
+        hide_index=True, row_height=27, height=37 + 27 * min(len(shown), 9), key=key,
+        selection_mode="single-cell",
         on_select=lambda: _row_chosen(key, shown),
     )  # fmt: skip
 
@@ -213,6 +218,6 @@ def exports(view: View) -> list[Export]:
         if view.selection.picked is not None:
             inside = region_mask(view.selection.picked, view.study, view.all, view.projection)
             pair = view.all.rows(inside & view.mask)
-        return csv_text(sample_columns(pair, view.class_names))
+        return csv_text(sample_columns(pair, view.class_names, sides=view.sides))
 
     return [Export("Samples shown, CSV", f"{view.selection.student}-samples.csv", samples_csv)]

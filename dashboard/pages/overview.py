@@ -17,7 +17,7 @@ from dashboard.components.links import link
 from dashboard.context import Export, View, choose, clear_filter, held
 from dashboard.figures import calibration, cells, classes, cost, drift, headline, sentences
 from dashboard.figures.chart import CONFIG
-from dashboard.figures.numbers import count_of
+from dashboard.figures.numbers import count_of, escaped
 from dashboard.figures.tables import csv_text
 from dashboard.loading import Pair
 
@@ -37,6 +37,7 @@ def show(view: View) -> None:
         rows,
         filtered=view.selection.filtered,
         right=_accuracies(view.pair),
+        sides=view.sides,
     )
     st.html(f'<div class="ds-finding">{sentence}.</div>')
     _findings(view)
@@ -71,7 +72,7 @@ def nothing_left(view: View) -> None:
 @st.cache_data(max_entries=64, show_spinner=False)
 def _measures(key: str, _view: View) -> dict[str, Interval | None]:
     if not _view.selection.filtered:
-        return _view.study.measures(_view.selection.student, _view.selection.condition)
+        return _view.measures()
     return headline.measure_rows(_view.pair)
 
 
@@ -92,9 +93,13 @@ def _verdict(view: View) -> None:
 
 
 def _headline(view: View, measures: Mapping[str, Interval | None]) -> None:
-    study, student = view.study, view.selection.student
+    study, sides = view.study, view.sides
     condition = study.conditions[view.selection.condition]
-    names = [name for name, model in study.models.items() if model.role == "reference"]
+    # The null of a student against its teacher says nothing about two students.
+    names = [
+        name for name, model in study.models.items()
+        if model.role == "reference" and sides.against_teacher
+    ]  # fmt: skip
     nulls: dict[str, list[float]] = {}
     for name in names:
         for measure, interval in study.measures(name, condition.slug).items():
@@ -110,7 +115,7 @@ def _headline(view: View, measures: Mapping[str, Interval | None]) -> None:
     )
     rows = [row]
     if filtered:
-        whole = study.measures(student, condition.slug)
+        whole = view.measures(condition.slug)
         rows.append(
             headline.HeadlineRow(
                 name="all images",
@@ -122,15 +127,20 @@ def _headline(view: View, measures: Mapping[str, Interval | None]) -> None:
         )
     else:
         rows += _other_conditions(view)
-    table = headline.headline_table(rows, view.colors, labeled=view.all.labels is not None)
+    labeled = view.all.labels is not None
+    table = headline.headline_table(rows, view.colors, labeled=labeled, sides=sides)
     null = (
         f"grey band: {count_of(len(names), 'reference student')} of the same teacher"
         if names
         else "no reference students"
+        if sides.against_teacher
+        else "no null for two students: references are compared with the teacher"
     )
+    own = "this student" if sides.against_teacher else escaped(sides.right)
     st.html(
-        f'{table}<div class="ds-sub" style="margin-top:6px">{messages.SQUARE} this student, 95 % '
-        f"bootstrap interval &nbsp;·&nbsp; {messages.CIRCLE} the teacher &nbsp;·&nbsp; {null}</div>"
+        f'{table}<div class="ds-sub" style="margin-top:6px">{messages.SQUARE} {own}, 95 % '
+        f"bootstrap interval &nbsp;·&nbsp; {messages.CIRCLE} {escaped(sides.the_left)} "
+        f"&nbsp;·&nbsp; {null}</div>"
     )
 
 
@@ -139,11 +149,13 @@ def _other_conditions(view: View) -> list[headline.HeadlineRow]:
     study, student = view.study, view.selection.student
     rows = []
     for slug, condition in study.conditions.items():
-        measures = study.measures(student, slug)
-        if slug == view.selection.condition or not measures:
+        if slug == view.selection.condition or not study.measures(student, slug):
             continue
-        teacher = study.measures(TEACHER, slug)
-        own = {name: value.value for name, value in teacher.items() if value is not None}
+        measures = view.measures(slug)
+        left = study.measures(view.left, slug)
+        # What one model has alone; a student's other measures are against the teacher.
+        alone = {name: left.get(name) for name in ("accuracy", "ece")}
+        own = {name: value.value for name, value in alone.items() if value is not None}
         rows.append(
             headline.HeadlineRow(
                 name=condition.name, n=condition.n, measures=measures, references={}, teacher=own
@@ -183,12 +195,15 @@ def _drift(view: View) -> None:
     some = "" if kept == len(counts) else f" The {kept} classes with the most changes."
     messages.section(
         "Whose answers change, and to what",
-        f"Rows: teacher’s answer, columns: student’s, % of the row. A cell filters every page."
+        f"Rows: {escaped(view.sides.left)}’s answer, columns: {escaped(view.sides.right)}’s, "
+        f"% of the row. A cell filters every page."
         f'{some}<span style="float:right;white-space:nowrap">0{ramp}{top}</span>',
     )
-    key = f"drift_{view.selection.student}_{view.selection.condition}"
+    key = f"drift_{view.left}_{view.selection.student}_{view.selection.condition}"
     st.plotly_chart(
-        drift.drift_figure(counts, view.class_names, view.colors, chosen=view.selection.cell),
+        drift.drift_figure(
+            counts, view.class_names, view.colors, chosen=view.selection.cell, sides=view.sides
+        ),
         theme=None, config=CONFIG, key=key, on_select=lambda: _cell_chosen(key),
         selection_mode="points", alt="Counts of each pair of answers",
     )  # fmt: skip
@@ -206,7 +221,8 @@ def _cell_chosen(key: str) -> None:
 def _classes(view: View) -> None:
     pair = view.without("group")
     rows = classes.class_rows(pair, view.class_names)
-    kind = "label" if pair.labels is not None else "the teacher’s answer"
+    sides = view.sides
+    kind = "label" if pair.labels is not None else f"{escaped(sides.the_left)}’s answer"
     messages.section("Where it parts most", f"By {kind}, the lowest agreement first.")
     shown = rows if st.session_state.get("all_classes") else rows[:_CLASS_ROWS]
 
@@ -216,30 +232,35 @@ def _classes(view: View) -> None:
 
     note = "A class filters every page."
     if pair.labels is not None:
-        note += " Teacher and student: % right."
-    table = classes.class_table(shown, view.colors, address, chosen=view.selection.group)
+        left = "Teacher" if sides.against_teacher else escaped(sides.left)
+        note += f" {left} and {escaped(sides.right)}: % right."
+    table = classes.class_table(
+        shown, view.colors, address, chosen=view.selection.group, sides=sides
+    )
     st.html(f'{table}<div class="ds-sub" style="margin-top:6px">{note}</div>')
     if len(rows) > _CLASS_ROWS:
         st.toggle(f"All {len(rows)} classes", key="all_classes")
 
 
 def _cost(view: View) -> None:
-    table = cost.cost_table(view.study.teacher, view.study.models[view.selection.student])
+    models = view.study.models
+    table = cost.cost_table(models[view.left], models[view.selection.student])
     if table is None:
         return
-    messages.section(
-        "What the compression bought", "Latency: median on the computer that made the study."
-    )
+    title = "What the compression bought" if view.sides.against_teacher else "What each costs"
+    messages.section(title, "Latency: median on the computer that made the study.")
     st.html(table)
 
 
 def _confidence(view: View) -> None:
-    figure = calibration.reliability_figure(view.pair, view.colors)
+    sides = view.sides
+    figure = calibration.reliability_figure(view.pair, view.colors, sides=sides)
     messages.section(
         "Confidence and calibration",
         "How often each is right when it says so. "
-        f'<span style="white-space:nowrap">{messages.CIRCLE}<span class="ds-teacher">teacher</span>'
-        f' &nbsp;{messages.SQUARE}<span class="ds-student">student</span></span>',
+        f'<span style="white-space:nowrap">{messages.CIRCLE}'
+        f'<span class="ds-teacher">{escaped(sides.left)}</span> &nbsp;{messages.SQUARE}'
+        f'<span class="ds-student">{escaped(sides.right)}</span></span>',
     )
     if figure is None:
         messages.empty("Needs labels", "Whether an answer is right is not known for these images.")
@@ -247,8 +268,8 @@ def _confidence(view: View) -> None:
         st.plotly_chart(figure, theme=None, config=CONFIG, alt="Reliability of both models")
     messages.section("", "Images by confidence, %")
     st.plotly_chart(
-        calibration.confidence_figure(view.pair, view.colors), theme=None, config=CONFIG,
-        alt="Histogram of both models’ confidence",
+        calibration.confidence_figure(view.pair, view.colors, sides=sides), theme=None,
+        config=CONFIG, alt="Histogram of both models’ confidence",
     )  # fmt: skip
 
 

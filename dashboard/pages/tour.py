@@ -54,6 +54,7 @@ def show(view: View) -> None:
             st.html(f'<div class="ds-sub">{claim.note}</div>')
         if view.selection.filtered:
             messages.note("The tour is about all images; the filter is left out here.")
+        _about_the_teacher(view)
         FIGURES[step - 1](view, numbers)
     _foot(step)
 
@@ -87,6 +88,11 @@ def _list(view: View, claims: list[Claim], step: int) -> str:
         f'<div class="ds-label" style="margin-bottom:6px">Five minutes, {len(items)} steps</div>'
         f'<div class="ds-steps">{"".join(items)}</div>'
     )
+
+
+def _about_the_teacher(view: View) -> None:
+    if not view.sides.against_teacher:
+        messages.note("The tour compares with the teacher, whatever stands on the left.")
 
 
 def _foot(step: int) -> None:

@@ -40,6 +40,8 @@ def show(view: View) -> None:
         _nothing(view)
         return
     st.html(f'<div class="ds-finding">{_finding(view, rows)}.</div>')
+    if not view.sides.against_teacher:
+        messages.note("Epochs are compared with the teacher, whatever stands on the left.")
     other = _other_student(view)
     if st.session_state.get(_PLAYING):
         st.fragment(_film, run_every=SECONDS_AN_EPOCH)(view, rows, other)

@@ -40,6 +40,7 @@ selections = st.builds(
     Selection,
     student=st.sampled_from(STUDENTS),
     condition=st.sampled_from(CONDITIONS),
+    left=st.sampled_from(["teacher", "gamma"]),
     cell=st.none() | st.tuples(indices, indices),
     group=st.none() | indices,
     differ=st.booleans(),
@@ -53,7 +54,9 @@ selections = st.builds(
 
 
 def read(query: dict[str, str]) -> tuple[Selection, tuple[str, ...]]:
-    return Selection.from_query(query, students=STUDENTS, conditions=CONDITIONS, classes=CLASSES)
+    return Selection.from_query(
+        query, students=STUDENTS, conditions=CONDITIONS, classes=CLASSES, lefts=["gamma"]
+    )
 
 
 @given(selections)
@@ -66,14 +69,15 @@ def test_the_url_stays_short_at_its_longest() -> None:
     points = tuple((-1234.0 - row, -0.0001234 * (row + 1)) for row in range(MAX_VERTICES))
     region = Lasso.around("student", points)
     selection = Selection(
-        student="s" * 64, condition="c" * 64, cell=(999, 999), group=999, differ=True,
-        within=region, picked=region, sample="é" * 5000, color="divergence", epoch=999_999, step=6,
+        student="s" * 64, condition="c" * 64, left="l" * 64, cell=(999, 999), group=999,
+        differ=True, within=region, picked=region, sample="é" * 5000, color="divergence",
+        epoch=999_999, step=6,
     )  # fmt: skip
     assert len(urlencode(selection.to_query())) < MAX_QUERY_BYTES
 
 
 @given(st.dictionaries(
-    st.sampled_from(["student", "condition", "cell", "class", "differ", "within", "picked",
+    st.sampled_from(["student", "condition", "left", "cell", "class", "differ", "within", "picked",
                      "sample", "color", "epoch", "step", "other"]),
     st.text(max_size=200),
 ))  # fmt: skip
@@ -89,6 +93,8 @@ def test_every_url_shows_a_page(query: dict[str, str]) -> None:
     [
         ("student", "alpa", "Did you mean 'alpha'?"),
         ("condition", "../../etc", "names condition '../../etc'"),
+        ("left", "gama", "Did you mean 'gamma'?"),
+        ("left", "alpha", "compares 'alpha' with itself"),
         ("cell", "3.99", "expected two classes"),
         ("cell", "3", "expected two classes"),
         ("class", "-1", "expected 0 to 15"),

@@ -79,7 +79,7 @@ export function build(): Skeleton {
   };
   const morph = element("input", "slider", {
     type: "range", min: "0", max: "1", step: "0.01", value: "1",
-    "aria-label": "Layout of the right map, from the teacher's to the student's",
+    "aria-label": "Layout of the right map, from that of the left map to its own",
   });
   const ends = {
     teacher: element("button", "end teacher", { type: "button" }, "teacher"),
@@ -114,6 +114,8 @@ const HELP =
 export function fillTexts(ui: Skeleton, data: MapData): void {
   for (const side of SIDES) {
     ui.panels[side].title.textContent = data.titles[side];
+    // Two students have only their names; against the teacher the parts are shorter.
+    ui.ends[side].textContent = data.titles.teacher === "Teacher" ? side : data.titles[side];
     ui.panels[side].surface.setAttribute(
       "aria-label", `${data.titles[side]} map, ${data.count} points. ${HELP}`,
     );

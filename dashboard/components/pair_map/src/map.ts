@@ -355,8 +355,9 @@ export class PairMap {
   announce(row: number): void {
     const points = this.points!;
     const answer = (side: Side) => this.data.names[points.u2(`${side}_answer`)[row]] ?? "none";
+    const answers = SIDES.map((side) => `${this.ui.ends[side].textContent} ${answer(side)}`).join(", ");
     this.ui.live.textContent =
-      `${points.text("id", row)}: teacher ${answer("teacher")}, student ${answer("student")}, ` +
+      `${points.text("id", row)}: ${answers}, ` +
       `KL ${points.f4("kl")[row].toFixed(2)}. ${thousands(this.selection.count)} selected`;
   }
 
