@@ -236,7 +236,7 @@ def test_clean_waits_for_no_writer_and_deletes_nothing_under_it(
 def test_ctrl_c_is_answered(
     tiny_study: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("dashboard.terminal.print_study", interrupted)
@@ -257,7 +257,7 @@ def test_a_port_in_use_is_one_line(tiny_study: Path, capsys: pytest.CaptureFixtu
 def test_a_defect_of_ours_is_no_traceback_either(
     tiny_study: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("oops")
 
     monkeypatch.setattr("dashboard.terminal.print_study", broken)
