@@ -11,13 +11,12 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from analysis.attribution.catalog import BASELINE_DESCRIPTIONS, CUSTOM
 from analysis.digest import digest_array
 from analysis.errors import InputError, nearest
 
 BLUR_SHARE = 1 / 8
 """Standard deviation of the blur as a share of the image's shorter side: 4 pixels of 32."""
-CUSTOM = "custom"
-"""The name of a baseline that is an image of the user's own."""
 _REACH = 3.0
 
 
@@ -69,17 +68,20 @@ def _mean(pixels: torch.Tensor) -> torch.Tensor:
     return pixels.mean(dim=(2, 3), keepdim=True).expand_as(pixels).contiguous()
 
 
+def _entry(name: str, make: Callable[[torch.Tensor], torch.Tensor], **how: Any) -> Baseline:
+    return Baseline(name=name, description=BASELINE_DESCRIPTIONS[name], make=make, **how)
+
+
 BASELINES: Mapping[str, Baseline] = {
     entry.name: entry
     for entry in (
-        Baseline(
-            name="blurred",
-            description="the image itself, blurred until no detail is left",
-            make=_blurred,
+        _entry(
+            "blurred",
+            _blurred,
             parameters=lambda height, width: {"sigma": blur_sigma(height, width)},
         ),
-        Baseline(name="mean", description="the image's mean color everywhere", make=_mean),
-        Baseline(name="black", description="black everywhere", make=torch.zeros_like),
+        _entry("mean", _mean),
+        _entry("black", torch.zeros_like),
     )
 }
 

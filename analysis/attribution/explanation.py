@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from analysis.attribution.baselines import CUSTOM
+from analysis.attribution.catalog import CUSTOM
 from analysis.attribution.copies import InferenceCopy, Precision
 from analysis.attribution.images import Pixels, as_pixels
 from analysis.attribution.pair import attribute_pair

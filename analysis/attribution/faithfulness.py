@@ -20,31 +20,14 @@ from analysis.attribution.infidelity import random_squares, relative_infidelity
 from analysis.attribution.null import moved
 from analysis.attribution.pair import prepare_pair
 from analysis.attribution.scalars import find_model_scalar, find_pair_scalar
+from analysis.attribution.settings import FaithfulnessConfig
 from analysis.attribution.subject import Subject, subject_of
-from analysis.config import Config
-from analysis.config import field as setting
 from analysis.errors import InputError
 from analysis.models.handle import ModelHandle
 from analysis.records import AttributionMaps
 from analysis.store import Progress
 
 STAGE = "faithfulness"
-
-
-@dataclass(frozen=True, kw_only=True)
-class FaithfulnessConfig(Config):
-    """How maps are checked. Everything here but the batch decides the result."""
-
-    steps: int = setting(16, "points of a deletion or insertion curve after the first", low=2)
-    orders: int = setting(9, "random orders beside each curve, and moved maps", low=1)
-    squares: int = setting(64, "random squares that infidelity removes", low=2)
-    baseline: str = setting("blurred", "what hidden pixels show: blurred, mean or black")
-    seed: int = setting(0, "seed of orders, moves and squares", low=0)
-    batch: int = setting(64, "images that go through a model at once", low=1, provenance=True)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        find_baseline(self.baseline)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,8 @@ import torch
 from captum.attr import LayerAttribution, LayerGradCam
 from torch import nn
 
-from analysis.attribution.method import ImageShape, Options, Task
+from analysis.attribution.catalog import Options
+from analysis.attribution.method import ImageShape, Task
 from analysis.errors import InputError
 from analysis.models.handle import ModelHandle
 

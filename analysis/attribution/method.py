@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
 
+from analysis.attribution.catalog import MethodCard, Options, find_card
 from analysis.attribution.subject import Subject
-from analysis.errors import InputError, nearest
 from analysis.models.handle import ModelHandle
 
-Options = Mapping[str, float]
 ImageShape = tuple[int, int, int]
 """(H, W, C)."""
 
@@ -54,56 +54,23 @@ def serves_all(handle: ModelHandle, image_shape: ImageShape) -> str | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Method:
-    """An attribution method.
+class Method(MethodCard):
+    """An attribution method that can be run.
 
-    ``explain`` returns attributions (N, C, H, W). ``linear``: the map of a difference of two
-    models' numbers is the difference of their maps. ``signed``: negative values speak against.
-    ``complete``: a map sums to the explained number minus that of the baseline, exactly or, where
-    points are drawn at random, in expectation. ``random`` methods draw numbers. Those that run
-    ``as_built`` attach to a model's modules, so the fast copies cannot stand in for it.
-    ``obstacle`` says in one line why a model cannot be served, or None; ``layer`` names the layer
-    that is looked at, where it is one. ``options`` are its numbers with their defaults,
-    ``smallest`` the least that each may be.
+    ``explain`` returns attributions (N, C, H, W). ``obstacle`` says in one line why a model cannot
+    be served, or None; ``layer`` names the layer that is looked at, where it is one.
     """
 
-    name: str
-    title: str
-    source: str
     explain: Callable[[Task], torch.Tensor]
-    linear: bool
-    signed: bool
-    complete: bool = False
-    uses_baseline: bool = False
-    uses_gradients: bool = True
-    random: bool = False
-    as_built: bool = False
     obstacle: Callable[[ModelHandle, ImageShape], str | None] = serves_all
     layer: Callable[[ModelHandle, ImageShape, Options], str] | None = None
-    options: Options = field(default_factory=dict)
-    smallest: Options = field(default_factory=dict)
 
-    def settle(self, given: Options) -> dict[str, float]:
-        """Return the options with defaults filled in.
-
-        Raises :class:`InputError` for an option that this method does not have, and for a value
-        that is too small or, where whole numbers are meant, not whole.
-        """
-        settled = dict(self.options)
-        for key, value in given.items():
-            if key not in self.options:
-                known = nearest(key, self.options) if self.options else "It has no options"
-                raise InputError(f"option {key!r} of {self.name}", remedy=known)
-            whole = isinstance(self.options[key], int)
-            fits = value >= self.smallest[key] and np.isfinite(value)
-            if not fits or (whole and value != int(value)):
-                kind = "a whole number" if whole else "a number"
-                raise InputError(
-                    f"{key} = {value} of {self.name}",
-                    expected=f"{kind} of at least {self.smallest[key]:g}",
-                )
-            settled[key] = int(value) if whole else float(value)
-        return settled
+    @classmethod
+    def of(cls, name: str, explain: Callable[[Task], torch.Tensor], **how: Any) -> Method:
+        """Return the method whose card is called ``name``."""
+        card = find_card(name)
+        about = {spec.name: getattr(card, spec.name) for spec in fields(card)}
+        return cls(**about, explain=explain, **how)
 
 
 @contextlib.contextmanager

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from analysis.attribution.baselines import Baseline, custom_baseline, find_baseline
+from analysis.attribution.catalog import Options
 from analysis.attribution.copies import InferenceCopy
-from analysis.attribution.method import ImageShape, Method, Options
+from analysis.attribution.method import ImageShape, Method
 from analysis.attribution.methods import check_supported, find_method
 from analysis.errors import InputError
 from analysis.store import Progress

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
+from analysis.attribution.catalog import PAIR_FORMULAS
 from analysis.errors import InputError, nearest
 
 ModelFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -87,21 +88,21 @@ PAIR_SCALARS: Mapping[str, PairScalar] = {
     for entry in (
         PairScalar(
             name="p_student_minus_teacher",
-            formula="p_S(c) - p_T(c)",
+            formula=PAIR_FORMULAS["p_student_minus_teacher"],
             function=_difference(probability),
             part="probability",
             difference_of="probability",
         ),
         PairScalar(
             name="margin_student_minus_teacher",
-            formula="margin_S(c) - margin_T(c)",
+            formula=PAIR_FORMULAS["margin_student_minus_teacher"],
             function=_difference(logit_margin),
             part="logit_margin",
             difference_of="logit_margin",
         ),
         PairScalar(
             name="kl_teacher_student",
-            formula="KL(T || S)",
+            formula=PAIR_FORMULAS["kl_teacher_student"],
             function=kl_teacher_student,
             part="probability",
         ),

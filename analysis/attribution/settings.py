@@ -1,19 +1,20 @@
-"""What is asked for when pixels are to be explained, as one value."""
+"""What is asked for when pixels are to be explained, as one value. Needs no torch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from analysis.attribution.baselines import BASELINES, CUSTOM
-from analysis.attribution.methods import find_method
-from analysis.attribution.scalars import find_pair_scalar
+from analysis.attribution.catalog import (
+    BASELINE_DESCRIPTIONS,
+    CUSTOM,
+    EXPLAINED,
+    PAIR_FORMULAS,
+    find_card,
+)
 from analysis.config import Config
 from analysis.config import field as setting
 from analysis.errors import ConfigError, nearest
-
-EXPLAINED = ("own", "student", "teacher", "label")
-"""Whose class is explained: each model's own answer, the student's, the teacher's, the label."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +42,12 @@ class AttributionConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        method = find_method(self.method)
-        find_pair_scalar(self.scalar)
+        method = find_card(self.method)
+        if self.scalar not in PAIR_FORMULAS:
+            raise ConfigError(
+                f"unknown scalar {self.scalar!r} of a pair",
+                remedy=nearest(self.scalar, PAIR_FORMULAS),
+            )
         object.__setattr__(self, "baseline", self._settled_baseline(method.uses_baseline))
         try:
             settled = method.settle(dict(self.options))
@@ -60,11 +65,9 @@ class AttributionConfig(Config):
                     f"baseline {self.baseline!r} for {self.method}", remedy="it compares with none"
                 )
             return None
-        name = self.baseline or "blurred"
-        if name not in (*BASELINES, CUSTOM):
-            raise ConfigError(
-                f"unknown baseline {name!r}", remedy=nearest(name, (*BASELINES, CUSTOM))
-            )
+        name, known = self.baseline or "blurred", (*BASELINE_DESCRIPTIONS, CUSTOM)
+        if name not in known:
+            raise ConfigError(f"unknown baseline {name!r}", remedy=nearest(name, known))
         return name
 
     def _check_explained(self) -> None:
@@ -75,4 +78,24 @@ class AttributionConfig(Config):
             raise ConfigError(
                 f"explained = {self.explained!r}",
                 expected=f"one of {', '.join(EXPLAINED)}, or the number of a class",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaithfulnessConfig(Config):
+    """How maps are checked. Everything here but the batch decides the result."""
+
+    steps: int = setting(16, "points of a deletion or insertion curve after the first", low=2)
+    orders: int = setting(9, "random orders beside each curve, and moved maps", low=1)
+    squares: int = setting(64, "random squares that infidelity removes", low=2)
+    baseline: str = setting("blurred", "what hidden pixels show: blurred, mean or black")
+    seed: int = setting(0, "seed of orders, moves and squares", low=0)
+    batch: int = setting(64, "images that go through a model at once", low=1, provenance=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.baseline not in BASELINE_DESCRIPTIONS:
+            raise ConfigError(
+                f"unknown baseline {self.baseline!r}",
+                remedy=nearest(self.baseline, BASELINE_DESCRIPTIONS),
             )

@@ -37,7 +37,9 @@ def test_import_contracts_hold() -> None:
 @pytest.mark.parametrize(
     "module", ["analysis", "analysis.errors", "analysis.records", "analysis.config",
                "analysis.digest", "analysis.store", "analysis.study.headline",
-               "analysis.study.export", "analysis.audit.record", "dashboard.cli", "dashboard.loading"],
+               "analysis.study.export", "analysis.audit.record", "analysis.attribution.settings",
+               "analysis.attribution.null", "analysis.attribution.region",
+               "dashboard.cli", "dashboard.loading"],
 )  # fmt: skip
 def test_light_modules_load_nothing_heavy(module: str) -> None:
     assert loaded_after(f"import {module}") == set()

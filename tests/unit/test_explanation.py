@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from analysis.attribution.baselines import BASELINES
+from analysis.attribution.catalog import BASELINE_DESCRIPTIONS, METHOD_CARDS, PAIR_FORMULAS
 from analysis.attribution.explanation import answers, explain_images
 from analysis.attribution.methods import METHODS
 from analysis.attribution.pair import attribute_pair
+from analysis.attribution.scalars import PAIR_SCALARS
 from analysis.attribution.settings import AttributionConfig
 from analysis.errors import InputError
 from analysis.models.handle import ModelHandle
@@ -35,6 +38,12 @@ def test_equal_requests_are_equal_values() -> None:
     assert AttributionConfig(batch=3).digest() == plain.digest()
     assert pickle.loads(pickle.dumps(plain)) == plain
     assert AttributionConfig.from_mapping(plain.to_mapping()) == plain
+
+
+def test_the_catalog_lists_what_can_be_computed() -> None:
+    assert list(METHOD_CARDS) == list(METHODS)
+    assert list(BASELINE_DESCRIPTIONS) == list(BASELINES)
+    assert list(PAIR_FORMULAS) == list(PAIR_SCALARS)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -14,18 +14,14 @@ from analysis.attribution.baselines import blur, blur_sigma
 from analysis.attribution.copies import InferenceCopy
 from analysis.attribution.curves import place_in_order
 from analysis.attribution.explanation import explain_images
-from analysis.attribution.faithfulness import (
-    FaithfulnessConfig,
-    check_faithfulness,
-    subjects_of,
-)
+from analysis.attribution.faithfulness import check_faithfulness, subjects_of
 from analysis.attribution.hiding import check_by_hiding
 from analysis.attribution.infidelity import random_squares, relative_infidelity
 from analysis.attribution.maps import attribute
 from analysis.attribution.pair import attribute_pair
 from analysis.attribution.scalars import PAIR_SCALARS
 from analysis.attribution.sensitivity import max_sensitivity
-from analysis.attribution.settings import AttributionConfig
+from analysis.attribution.settings import AttributionConfig, FaithfulnessConfig
 from analysis.errors import InputError
 from analysis.models.handle import ModelHandle
 from tests.attribution_nets import SIDE, handle_of, linear_net, pixels, smooth_net
