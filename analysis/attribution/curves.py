@@ -2,47 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 import numpy as np
 import torch
 
 from analysis.attribution.subject import Subject
-
-Kind = Literal["deletion", "insertion"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Curves:
-    """The explained number while pixels are hidden (deletion) or shown again (insertion).
-
-    ``shares`` (S,) of the pixels from 0 to 1; ``values`` (N, S) in the order of the map, the
-    largest values first; ``random`` (R, N, S) in random orders: what any map would give. A faithful
-    map makes a deletion curve fall and an insertion curve rise early.
-    """
-
-    kind: Kind
-    shares: np.ndarray
-    values: np.ndarray
-    random: np.ndarray
-
-    @property
-    def area(self) -> np.ndarray:
-        """Area under each curve (N,): the mean number on the way; lower is better in deletion."""
-        return np.asarray(np.trapezoid(self.values, self.shares, axis=-1))
-
-    @property
-    def random_area(self) -> np.ndarray:
-        """Areas (R, N) of the random orders."""
-        return np.asarray(np.trapezoid(self.random, self.shares, axis=-1))
-
-    @property
-    def p_values(self) -> np.ndarray:
-        """(1 + random orders at least as good) / (1 + random orders), (N,)."""
-        sign = 1 if self.kind == "insertion" else -1
-        as_good = sign * self.random_area >= sign * self.area
-        return np.asarray((1 + as_good.sum(axis=0)) / (1 + len(self.random)))
 
 
 def hide(pixels: torch.Tensor, hidden: torch.Tensor, baselines: torch.Tensor) -> torch.Tensor:

@@ -7,14 +7,14 @@ same map moved elsewhere.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from analysis.attribution.baselines import find_baseline
 from analysis.attribution.copies import InferenceCopy
-from analysis.attribution.curves import Curves, curves_of_image, hide, numbers, place_in_order
+from analysis.attribution.curves import curves_of_image, hide, numbers, place_in_order
+from analysis.attribution.evidence import Curves, Faithfulness
 from analysis.attribution.images import Pixels, as_pixels
 from analysis.attribution.infidelity import random_squares, relative_infidelity
 from analysis.attribution.null import moved
@@ -28,22 +28,6 @@ from analysis.records import AttributionMaps
 from analysis.store import Progress
 
 STAGE = "faithfulness"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Faithfulness:
-    """What was found about N maps.
-
-    ``infidelity`` (N,) in [0, 1], lower is better; ``moved_infidelity`` (R, N) is that of the same
-    maps moved to random places. ``completeness_error`` (N,) is the maps' own, NaN where the method
-    promises none.
-    """
-
-    deletion: Curves
-    insertion: Curves
-    infidelity: np.ndarray
-    moved_infidelity: np.ndarray
-    completeness_error: np.ndarray
 
 
 def check_faithfulness(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,35 +11,13 @@ from analysis.attribution.agreement import TOP_SHARE, strongest
 from analysis.attribution.baselines import find_baseline
 from analysis.attribution.copies import InferenceCopy
 from analysis.attribution.curves import hide
+from analysis.attribution.evidence import Hidden
 from analysis.attribution.images import Pixels, as_pixels
 from analysis.attribution.pair import prepare_pair
 from analysis.errors import InputError
 from analysis.models.handle import ModelHandle
 
 DRAWS = 9
-
-
-@dataclass(frozen=True, kw_only=True)
-class Hidden:
-    """What one model answers while pixels are hidden; probabilities (N, K) float64.
-
-    ``whole`` with nothing hidden, ``top`` without the map's strongest ``count`` pixels, ``random``
-    (R, N, K) without as many pixels drawn at random.
-    """
-
-    count: int
-    whole: np.ndarray
-    top: np.ndarray
-    random: np.ndarray
-
-    def usual(self, row: int) -> tuple[int, float, int]:
-        """Return what is answered without random pixels: the most frequent class, its mean
-        probability, and in how many of the draws it was the answer.
-        """
-        answers = self.random[:, row].argmax(axis=1)
-        counts = np.bincount(answers)
-        usual = int(counts.argmax())
-        return usual, float(self.random[:, row, usual].mean()), int(counts[usual])
 
 
 def check_by_hiding(

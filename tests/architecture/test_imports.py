@@ -38,7 +38,7 @@ def test_import_contracts_hold() -> None:
     "module", ["analysis", "analysis.errors", "analysis.records", "analysis.config",
                "analysis.digest", "analysis.store", "analysis.study.headline",
                "analysis.study.export", "analysis.audit.record", "analysis.attribution.settings",
-               "analysis.attribution.null", "analysis.attribution.region",
+               "analysis.attribution.null", "analysis.attribution.evidence",
                "dashboard.cli", "dashboard.loading"],
 )  # fmt: skip
 def test_light_modules_load_nothing_heavy(module: str) -> None:
