@@ -301,6 +301,18 @@ class Study:
             )
         return maps
 
+    def attribution_agreement(self, student: str, condition: str = CLEAN) -> dict[str, np.ndarray]:
+        """Return the agreement of both maps (M,) by measure, row by row as the attributions.
+
+        Empty when it was not measured.
+        """
+        prefix = f"attribution_agreement/{student}/{condition}/"
+        return {
+            key.removeprefix(prefix): self.array(key)
+            for key in self.manifest.arrays
+            if key.startswith(prefix)
+        }
+
     def thumbnails(self, condition: str = CLEAN) -> Thumbnails:
         """Return the thumbnails of ``condition``."""
         name = self.manifest.thumbnails.get(condition)

@@ -45,9 +45,13 @@ def export_samples(study: Study, out: Path) -> int:
 
 def _tables(study: Study) -> Iterator[pa.Table]:
     names = pa.array(study.class_names)
-    for key in study.manifest.samples:
-        model, condition = key.rsplit("/", 1)
-        table = study.samples(model, condition)
+    keys = [key.rsplit("/", 1) for key in study.manifest.samples]
+    # A student added later may have columns that earlier ones were not measured in.
+    schema = pa.unify_schemas([study.samples(*key).schema for key in keys])
+    for model, condition in keys:
+        table = pa.concat_tables(
+            [schema.empty_table(), study.samples(model, condition)], promote_options="default"
+        )
         for column in _NAMED:
             table = table.append_column(f"{column}_name", pc.take(names, table[column]))
         yield table.append_column("role", pa.array([study.models[model].role] * len(table)))

@@ -20,6 +20,7 @@ from analysis.store import Study, StudyWriter
 from analysis.store.files import write_array
 from analysis.store.manifest import Manifest
 from analysis.study import attribution, divergence, embedding, samples
+from analysis.study.attribution_agreement import measure_attribution_agreement
 from analysis.study.classes import ClassPlan, permutation_finding
 from analysis.study.conditions import (
     Presented,
@@ -220,6 +221,11 @@ class ComparisonRun:
                 answers,
                 order=self.plan.orders[name],
                 condition=shown.slug,
+            )
+        )
+        self._have(
+            measure_attribution_agreement(
+                self.bench, name, self.products.arrays, condition=shown.slug
             )
         )
 

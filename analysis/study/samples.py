@@ -32,6 +32,8 @@ SAMPLE_SCHEMA = pa.schema(
         ("negative_flips", pa.bool_()),
         ("neighborhood_overlap", pa.float32()),
         ("attributed", pa.bool_()),
+        ("map_rank_correlation", pa.float32()),
+        ("map_top_overlap", pa.float32()),
     ]
 )
 
@@ -84,8 +86,20 @@ def _comparison(
             columns[key.removeprefix(base)] = np.load(path)
     attributed = arrays.get(f"attribution/{model}/{condition}/sample_ids")
     if attributed is not None:
-        columns["attributed"] = np.isin(sample_ids, np.load(attributed))
+        mapped = np.load(attributed)
+        columns["attributed"] = np.isin(sample_ids, mapped)
+        agreement = f"attribution_agreement/{model}/{condition}"
+        for name in ("rank_correlation", "top_overlap"):
+            if (found := arrays.get(f"{agreement}/{name}")) is not None:
+                columns[f"map_{name}"] = _spread(np.load(found), mapped, sample_ids)
     return columns
+
+
+def _spread(values: np.ndarray, ids: np.ndarray, sample_ids: np.ndarray) -> pa.Array:
+    """Values of some samples as a column of all; the others, and what is NaN, are null."""
+    at = dict(zip(ids.tolist(), values.tolist(), strict=True))
+    column = [at.get(name) for name in sample_ids.tolist()]
+    return pa.array(column, pa.float32(), from_pandas=True)
 
 
 def _label_probability(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -99,6 +113,8 @@ def _label_probability(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def _column(values: object, field: pa.Field, n: int) -> pa.Array:
     if values is None:
         return pa.nulls(n, field.type)
+    if isinstance(values, pa.Array):
+        return values
     if isinstance(values, np.ndarray):
         if pa.types.is_boolean(field.type):
             return pa.array(values.astype(bool))

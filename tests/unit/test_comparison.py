@@ -20,16 +20,21 @@ from safetensors.torch import load_file, save_file
 from scipy.special import rel_entr, softmax
 
 import analysis
+from analysis.attribution.agreement import AGREEMENTS
+from analysis.attribution.null import against_shifts
 from analysis.data.imageset import ImageSet
 from analysis.data.npz import write_npz
 from analysis.data.sources import load_images
 from analysis.errors import Cancelled, ImageSetError, InputError, ModelError, StudyError, TrustError
 from analysis.models.loading import load_model
 from analysis.store import Study
+from analysis.store.cache import workspace_cache
+from analysis.study.attribution_agreement import DRAWS, STORED, measure_attribution_agreement
 from analysis.study.comparison import add_students, compare
 from analysis.study.export import export_samples
 from analysis.study.headline import MEASURES, headline
-from analysis.study.stages import CompareConfig, ConditionConfig
+from analysis.study.stages import CompareConfig, ConditionConfig, Workbench
+from dashboard.loading import load_pair
 from tests.conftest import ROOT, TINY, TINY_IMAGES
 
 FAST = CompareConfig(probe=4, steps=4, draws=100, projection=False)
@@ -104,6 +109,61 @@ def test_the_pair_s_map_is_student_minus_teacher(study: Study) -> None:
         i for i, on in zip(study.sample_ids, table["attributed"].to_pylist(), strict=True) if on
     ]
     assert probed == maps["pair"].sample_ids.tolist()
+
+
+def test_agreement_of_the_maps_is_stored_for_every_mapped_image(study: Study) -> None:
+    maps = study.attributions("alpha")
+    found = study.attribution_agreement("alpha")
+    assert tuple(found) == STORED
+    pair = [np.asarray(maps[part].values) for part in ("teacher", "student")]
+    for name, values in found.items():
+        expected = AGREEMENTS[name].function(*pair)
+        np.testing.assert_allclose(values, expected, atol=1e-6)
+        record = study.record("attribution_agreement/alpha/clean")[name]
+        assert record["n"] == len(values) == TINY.probe
+        assert record["mean"]["value"] == pytest.approx(np.mean(expected), abs=1e-6)
+        assert record["mean"]["low"] <= record["mean"]["value"] <= record["mean"]["high"]
+        null = against_shifts(*pair, name, draws=DRAWS).draws
+        assert record["null"]["mean"] == pytest.approx(null.mean())
+        assert record["above_null"] == np.mean(expected > np.percentile(null, 95))
+    table = study.samples("alpha")
+    by_id = dict(zip(maps["pair"].sample_ids.tolist(), found["top_overlap"].tolist(), strict=True))
+    assert table["map_top_overlap"].to_pylist() == [by_id.get(s) for s in study.sample_ids]
+    assert table["map_rank_correlation"].null_count == 120 - TINY.probe
+    teacher = study.samples("teacher")
+    assert teacher["map_rank_correlation"].null_count == 120
+    assert study.attribution_agreement("alpha", "trigger") == {}, "not measured"
+
+
+def test_constant_maps_have_no_agreement(tmp_path: Path) -> None:
+    base, arrays = "attribution/alpha/clean", {}
+    for part, maps in (("teacher", np.zeros((3, 6, 6))), ("student", np.ones((3, 6, 6)))):
+        arrays[f"{base}/{part}/values"] = tmp_path / f"{part}.npy"
+        np.save(tmp_path / f"{part}.npy", maps)
+    bench = Workbench(workspace_cache(tmp_path), FAST)
+    made = measure_attribution_agreement(bench, "alpha", arrays)
+    record = made.records["attribution_agreement/alpha/clean"]
+    assert record["cosine"] is record["rank_correlation"] is None
+    assert np.isnan(np.load(made.arrays["attribution_agreement/alpha/clean/cosine"])).all()
+    json.dumps(record, allow_nan=False)
+    assert measure_attribution_agreement(bench, "beta", arrays).arrays == {}
+
+
+def test_students_measured_in_fewer_columns_are_exported_with_the_others(
+    study: Study, tmp_path: Path
+) -> None:
+    """An older release knew fewer columns; a student added since has them all."""
+    folder = tmp_path / "study"
+    shutil.copytree(study.path, folder)
+    for model in ("teacher", "alpha"):
+        path = folder / study.manifest.samples[f"{model}/clean"]
+        old = pq.read_table(path).drop_columns(["map_rank_correlation", "map_top_overlap"])
+        pq.write_table(old, path)
+    mixed = Study.open(folder)
+    assert export_samples(mixed, tmp_path / "all.parquet") == 360
+    table = pq.read_table(tmp_path / "all.parquet")
+    assert table["map_top_overlap"].null_count == 360 - TINY.probe
+    assert load_pair(mixed, "alpha").sample_ids.tolist() == study.sample_ids.tolist()
 
 
 def test_rows_join_by_sample_id(study: Study, tmp_path: Path) -> None:
