@@ -23,8 +23,8 @@ def relative_infidelity(masses: np.ndarray, falls: np.ndarray) -> np.ndarray:
 
     mean (b mass - fall)^2 / mean fall^2 with the best b >= 0: 0 means proportional, 1 that the map
     tells nothing or the opposite. NaN where the number never moves. Source: Yeh, Hsieh, Suggala,
-    Inouye, Ravikumar 2019, arXiv 1901.09392, equation 1 for removed squares, with the optimal
-    scaling of its section 2.3, as a share of what a map of zeros would have.
+    Inouye, Ravikumar 2019, arXiv 1901.09392 (infidelity, for removed squares, at the best
+    scale of the map), as a share of what a map of zeros would have.
     """
     products = (masses * falls).sum(axis=-1)
     squares = (masses**2).sum(axis=-1) * (falls**2).sum(axis=-1)

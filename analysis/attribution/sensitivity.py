@@ -28,7 +28,7 @@ def max_sensitivity(
     max over ``draws`` of |map(x + e) - map(x)| / |map(x)| (Frobenius norms), e uniform in
     [-``radius``, ``radius``], kept in [0, 1]. Lower is better; 1 means that the map changed by as
     much as there is of it. NaN where a map is zero everywhere. Costs ``draws`` + 1 explanations.
-    Source: Yeh, Hsieh, Suggala, Inouye, Ravikumar 2019, arXiv 1901.09392, definition 2.2,
+    Source: Yeh, Hsieh, Suggala, Inouye, Ravikumar 2019, arXiv 1901.09392 (max-sensitivity),
     normalized as in captum.
     """
     if not 0 < radius <= 1:
