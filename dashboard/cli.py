@@ -22,6 +22,7 @@ from analysis.store import Study, delete_orphans, holding_workspace, workspace_c
 from dashboard import (
     cli_attack,
     cli_experiment,
+    cli_layers,
     cli_reference,
     cli_training,
     terminal,
@@ -168,6 +169,7 @@ def add(
 cli_training.register(app)
 cli_attack.register(app)
 cli_experiment.register(app)
+cli_layers.register(app)
 cli_reference.register(app)
 
 

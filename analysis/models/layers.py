@@ -132,6 +132,17 @@ def discover(module: nn.Module, probe: torch.Tensor) -> Layout:
     )
 
 
+def block_names(module: nn.Module, layer_names: Sequence[str]) -> tuple[str, ...]:
+    """The blocks among ``layer_names``: layers that are made of others, in order.
+
+    All of the layers where fewer than two are blocks.
+    """
+    blocks = tuple(
+        name for name in layer_names if any(True for _ in module.get_submodule(name).children())
+    )
+    return blocks if len(blocks) > 1 else tuple(layer_names)
+
+
 def token_pooling(module: nn.Module) -> TokenPooling:
     """How tokens of ``module`` are pooled: by its class token when it has one."""
     has_token = any(_CLASS_TOKEN.search(name) for name, _ in module.named_parameters())

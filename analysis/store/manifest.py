@@ -253,4 +253,6 @@ _FORMS: Mapping[str, Callable[[Any], bool]] = {
     "reliability": _mapping,
     "units": _mapping,
     "attribution": _mapping,
+    "layers": _mapping,
+    "layer_map": _mapping,
 }
