@@ -69,15 +69,16 @@ def layers(
         if map is not None:
             from analysis.study.layer_map import map_layers
 
-            name = _only(names or list(opened.students))
             pair = split_pair(map)
+            name = _only(names or list(opened.students))
             map_layers(
                 study, student=name, teacher_layer=pair[0], student_layer=pair[1],
                 images=images, progress=progress, **shared,
             )  # fmt: skip
             print(f"{map} of {name} is on the map: distillscope open {study}")
             return
-        from analysis.study.layers import LayersConfig, default_students, measure_layers
+        from analysis.study.layer_batches import LayersConfig
+        from analysis.study.layers import default_students, measure_layers
 
         config = LayersConfig(
             images=images, seed=seed, layers=_list(layers), student_layers=_list(student_layers)

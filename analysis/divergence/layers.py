@@ -30,8 +30,9 @@ class LayerSimilarity:
 
     ``low`` is the least possible value. ``basis`` says what a study computes it on: flattened
     activations, streamed, or globally pooled features of a subset. ``prepare`` makes of features
-    (N, D) what ``scores`` compares, or None where they do not vary; ``permute`` is the same for
-    the samples in another order; ``scores`` compares several layers with one.
+    (N, D) what ``scores`` compares; None, for features that do not vary, stays None.
+    ``permute`` is the same for the samples in another order; ``scores`` compares several layers
+    with one.
     """
 
     name: str
@@ -40,7 +41,7 @@ class LayerSimilarity:
     source: str
     low: float
     basis: Basis
-    prepare: Callable[[np.ndarray], Any]
+    prepare: Callable[[np.ndarray | None], Any]
     permute: Callable[[Any, np.ndarray], Any]
     scores: Callable[[Sequence[Any], Any], list[float]]
 
@@ -72,8 +73,8 @@ class LayerSimilarity:
         for s, features in enumerate(student):
             own = self.prepare(_varying(features))
             if own is not None and known:
-                asked = [own, *(self.permute(own, order) for order in orders)]
-                for draw, other in enumerate(asked):
+                for draw, order in enumerate([None, *orders]):
+                    other = own if order is None else self.permute(own, order)
                     values[draw, known, s] = self.scores([rows[index] for index in known], other)
             if progress is not None:
                 progress(s + 1, len(student))

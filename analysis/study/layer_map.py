@@ -102,9 +102,7 @@ class _LayerMap:
             for name in self.layers:
                 self._features(name, condition.slug, images)
                 self._have(
-                    embedding.place_condition(
-                        self.bench, name, condition.slug, self.made.arrays
-                    )
+                    embedding.place_condition(self.bench, name, condition.slug, self.made.arrays)
                 )
         for condition in shown:
             self._have(

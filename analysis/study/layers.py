@@ -7,19 +7,17 @@ minibatch and never stored. The result is stored under ``layers/<student>/<condi
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from analysis.config import Config
-from analysis.config import field as setting
-from analysis.divergence.hsic import FEWEST, OUTLIER_SHARE, LayerCKA
+from analysis.divergence.hsic import OUTLIER_SHARE, LayerCKA
 from analysis.divergence.layers import CKA, NEIGHBORS, SIMILARITIES
 from analysis.errors import InputError, nearest
-from analysis.models.grams import LayerBatch, layer_grams
+from analysis.models.grams import LayerBatch
 from analysis.models.handle import ModelHandle
 from analysis.models.layers import block_names
 from analysis.records import CLEAN, TEACHER, TRIGGER
@@ -35,25 +33,12 @@ from analysis.store import (
 from analysis.store.files import write_array
 from analysis.study.conditions import Presented, present_clean, stored_conditions
 from analysis.study.images import images_of_study
+from analysis.study.layer_batches import SUBSET, Batches, LayersConfig
 from analysis.study.models import load_stored
 from analysis.study.stages import Products
 
 VERSION = 1
-SUBSET = 2000
-"""On so many images at most nulls, outliers and all measures but CKA are computed."""
 MOST_LAYERS = 128
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LayersConfig(Config):
-    """How layers are compared; without names, the outputs of all blocks."""
-
-    images: int = setting(2000, "compare on at most this many images (seeded)", low=2 * FEWEST)
-    batch: int = setting(256, "images in a minibatch", low=2 * FEWEST)
-    permutations: int = setting(20, "draws of the null", low=1, high=1000)
-    seed: int = setting(0, "seed of the images drawn and of the null", low=0)
-    layers: tuple[str, ...] = setting((), "layers of the teacher")
-    student_layers: tuple[str, ...] = setting((), "layers of the student")
 
 
 def measure_layers(
@@ -137,59 +122,6 @@ def publish(study: Study, products: Products) -> Study:
     return writer.publish(dataclasses.replace(study.manifest, provenance=provenance))
 
 
-class Batches:
-    """The minibatches of a condition: a seeded draw of its images, in parts of about one size."""
-
-    def __init__(self, shown: Presented, config: LayersConfig):
-        total = len(shown.images)
-        if total < 2 * FEWEST:
-            raise InputError(
-                f"{total} image(s) of condition {shown.slug!r}",
-                expected=f"at least {2 * FEWEST} to compare layers on",
-            )
-        self.shown, self.config = shown, config
-        order = np.random.default_rng(config.seed).permutation(total)[: config.images]
-        # One size as far as possible: an estimate weighs every minibatch the same.
-        self.parts = np.array_split(order, -(-len(order) // config.batch))
-        self.n, self.total = len(order), total
-
-    def of(self, handle: ModelHandle, layers: Sequence[str]) -> Iterable[LayerBatch]:
-        """What ``layers`` make of every minibatch; kept for several students where it is little."""
-        if self.n <= SUBSET:
-            return _Remembered(self._pass(handle, layers))
-        return _Repeated(self, handle, layers)
-
-    def _pass(self, handle: ModelHandle, layers: Sequence[str]) -> Iterator[LayerBatch]:
-        done = 0
-        for rows in self.parts:
-            done += len(rows)
-            (found,) = self.shown.images.batches(len(rows), rows)
-            yield layer_grams(handle, torch.from_numpy(found[1]), layers, pooled=done <= SUBSET)
-
-
-class _Repeated:
-    """A pass that is run again for everyone who asks."""
-
-    def __init__(self, batches: Batches, handle: ModelHandle, layers: Sequence[str]):
-        self.start = lambda: batches._pass(handle, layers)
-
-    def __iter__(self) -> Iterator[LayerBatch]:
-        return self.start()
-
-
-class _Remembered:
-    """A pass that is run once, as far as somebody asked."""
-
-    def __init__(self, source: Iterator[LayerBatch]):
-        self.source, self.kept = source, list[LayerBatch]()
-
-    def __iter__(self) -> Iterator[LayerBatch]:
-        yield from self.kept
-        for batch in self.source:
-            self.kept.append(batch)
-            yield batch
-
-
 def _compare(
     cache: StageCache,
     name: str,
@@ -208,7 +140,7 @@ def _compare(
         pooled: list[tuple[list[np.ndarray], list[np.ndarray]]] = []
         done = 0
         progress(stage, done, batches.n)
-        for own, other in zip(first, batches._pass(student, layers[1]), strict=True):
+        for own, other in zip(first, batches.run(student, layers[1]), strict=True):
             cka.add(own.grams, other.grams)
             pooled += [(own.pooled, other.pooled)] if own.pooled else []
             done += own.grams.shape[-1]
@@ -278,6 +210,6 @@ def _arrays(
                 student,
                 permutations=config.permutations,
                 seed=config.seed,
-                progress=lambda done, total, n=name: progress(f"{stage}: {n}", done, total),
+                progress=partial(progress, f"{stage}: {measure.title}"),
             )
     return arrays
