@@ -12,7 +12,7 @@ import streamlit as st
 from analysis.errors import DistillscopeError
 from analysis.store.study import Study
 from dashboard import bar, context, loading, messages
-from dashboard.pages import inspect, map, overview, tour, training
+from dashboard.pages import inspect, layers, map, overview, tour, training
 from dashboard.theme import palette
 
 STATIC = Path(__file__).parent / "static"
@@ -21,6 +21,7 @@ PAGES: dict[str, ModuleType] = {
     "Overview": overview,
     "Map": map,
     "Inspect": inspect,
+    "Layers": layers,
     "Training": training,
 }
 

@@ -71,27 +71,34 @@ def _left_picker(view: View) -> None:
 
 
 def _left_chosen(view: View) -> None:
-    kept = _kept_images(view, sides=("teacher",))
-    choose(left=st.session_state["left_picker"], **kept)
+    kept = kept_images(view, sides=_moved(view, "teacher"))
+    choose(left=st.session_state["left_picker"], layer=None, **kept)
 
 
 def _student_chosen(view: View) -> None:
     chosen = st.session_state["student_picker"]
     if chosen != view.left:
-        choose(student=chosen, **_kept_images(view, sides=("student",)))
+        kept = kept_images(view, sides=_moved(view, "student"))
+        choose(student=chosen, layer=None, **kept)
         return
     # Nobody is compared with itself: the two change places, as far as both may.
     listed = view.left in view.study.students
     left = view.selection.student if listed else TEACHER
-    choose(student=chosen, left=left, **_kept_images(view, sides=("teacher", "student")))
+    kept = kept_images(view, sides=("teacher", "student"))
+    choose(student=chosen, left=left, layer=None, **kept)
+
+
+def _moved(view: View, side: str) -> tuple[str, ...]:
+    """The maps that change with one model: a map of single layers goes as a whole."""
+    return (side,) if view.selection.layer is None else ("teacher", "student")
 
 
 def _condition_chosen(view: View) -> None:
-    kept = _kept_images(view, sides=("teacher", "student"))
+    kept = kept_images(view, sides=("teacher", "student"))
     choose(condition=st.session_state["condition_picker"], **kept)
 
 
-def _kept_images(view: View, sides: tuple[str, ...]) -> dict[str, Any]:
+def kept_images(view: View, sides: tuple[str, ...]) -> dict[str, Any]:
     """Lassos on maps that are about to change: keep their images, not the polygon."""
     kept: dict[str, Any] = {}
     for name in ("within", "picked"):

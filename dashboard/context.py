@@ -18,6 +18,7 @@ from dashboard import loading, messages
 from dashboard.components.links import follow_links, parse_link
 from dashboard.figures.sides import Sides
 from dashboard.loading import Pair
+from dashboard.loading_layers import layer_maps, layer_projection
 from dashboard.selection import Lasso, Region, Selection, save_set
 from dashboard.theme import Palette, palette
 
@@ -114,8 +115,12 @@ def _measures(key: tuple[str, str, str, str], _study: Study) -> dict[str, Interv
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _projection(key: tuple[str, str, str, str], _study: Study) -> Projection | None:
+def _projection(
+    key: tuple[str, str, str, str], layer: str | None, _study: Study
+) -> Projection | None:
     _, left, student, condition = key
+    if layer is not None:
+        return layer_projection(_study, student, layer, condition)
     return loading.projection_of(_study, student, condition, left=left)
 
 
@@ -137,7 +142,7 @@ def open_view() -> View:
     selection, notes = _current(study)
     key = (study.digest, selection.left, selection.student, selection.condition)
     pair = _pair(key, study)
-    projection = _projection(key, study)
+    projection = _projection(key, selection.layer, study)
     mask, more = _mask(study.digest, selection.filter_key, (selection, study, pair, projection))
     return View(
         study=study,
@@ -164,6 +169,7 @@ def _current(study: Study) -> tuple[Selection, tuple[str, ...]]:
         conditions=study.conditions,
         classes=len(study.class_names),
         lefts=[name for name in study.models if name != TEACHER],
+        layers=lambda student: layer_maps(study, student),
     )
     if kept is not None and not changed and kept.sample is not None:
         selection = dataclasses.replace(selection, sample=kept.sample)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -119,7 +119,8 @@ class Selection:
     the map, ``sample`` the image that Inspect shows, ``color`` how the map is colored, ``epoch``
     the checkpoint that Training shows, ``step`` (from 1) where the Tour stands. ``left`` is the
     model that ``student`` is compared with, the teacher or any other one; what is called the
-    teacher's in a cell, a class or a lasso is then that model's.
+    teacher's in a cell, a class or a lasso is then that model's. ``layer`` is the pair of layers
+    that the map shows, ``teacher layer:student layer``; None for the last ones.
     """
 
     student: str
@@ -134,6 +135,7 @@ class Selection:
     color: str = "label"
     epoch: int | None = None
     step: int | None = None
+    layer: str | None = None
 
     @property
     def filtered(self) -> bool:
@@ -144,7 +146,7 @@ class Selection:
     def filter_key(self) -> str:
         """Identity of the rows that the selection leaves, for caches."""
         within = self.within.to_text() if self.within else None
-        models = (self.left, self.student, self.condition)
+        models = (self.left, self.student, self.condition, self.layer)
         return repr((*models, self.cell, self.group, self.differ, within))
 
     def unfiltered(self) -> Self:
@@ -176,6 +178,8 @@ class Selection:
             query["epoch"] = str(self.epoch)
         if self.step is not None:
             query["step"] = str(self.step)
+        if self.layer is not None:
+            query["layer"] = self.layer
         return query
 
     @classmethod
@@ -187,18 +191,21 @@ class Selection:
         conditions: Iterable[str],
         classes: int,
         lefts: Sequence[str] = (),
+        layers: Callable[[str], Sequence[str]] = lambda student: (),
     ) -> tuple[Self, tuple[str, ...]]:
         """Read URL parameters; returns the selection and a message for each unusable value.
 
-        ``lefts`` are the models that may stand on the left besides the teacher and ``students``.
+        ``lefts`` are the models that may stand on the left besides the teacher and ``students``,
+        ``layers`` tells the pairs of layers that have a map for a student on the teacher's right.
         An unusable value falls back to the default, so every URL shows a page.
         """
         reader = _Reader(query)
         student = reader.choice("student", list(students), students[0])
+        left = reader.left(student, [TEACHER, *dict.fromkeys([*students, *lefts])])
         selection = cls(
             student=student,
             condition=reader.choice("condition", list(conditions), CLEAN),
-            left=reader.left(student, [TEACHER, *dict.fromkeys([*students, *lefts])]),
+            left=left,
             cell=reader.cell(classes),
             group=reader.index("class", classes),
             differ=reader.choice("differ", ["1"], "") == "1",
@@ -208,6 +215,9 @@ class Selection:
             color=reader.choice("color", list(COLORINGS), "label"),
             epoch=reader.index("epoch", 1_000_000),
             step=reader.index("step", TOUR_STEPS + 1),
+            layer=reader.choice("layer", list(layers(student)), "") or None
+            if left == TEACHER
+            else None,
         )
         return selection, tuple(reader.messages)
 

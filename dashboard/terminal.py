@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
@@ -26,6 +28,8 @@ from dashboard.figures.sides import Sides
 
 console = Console(stderr=True)
 NOT_MEASURED = "not measured"
+PROGRESS_VARIABLE = "DISTILLSCOPE_PROGRESS"
+"""Set to ``all`` it makes commands report every step of every stage, one a line."""
 _UNCUT = 500
 
 
@@ -46,6 +50,8 @@ def stage_progress(*, quiet: bool = False) -> Iterator[Report]:
     """Show one bar per stage; without a terminal, one line per finished stage."""
     if quiet:
         yield lambda stage, done, total: None
+    elif os.environ.get(PROGRESS_VARIABLE) == "all":
+        yield _every_line()
     elif not console.is_terminal:
         yield _lines()
     else:
@@ -77,6 +83,18 @@ def _lines() -> Report:
     def report(stage: str, done: int, total: int) -> None:
         if done >= total and stage not in finished:
             finished.add(stage)
+            print(f"{stage}: {done} of {total}", file=sys.stderr, flush=True)
+
+    return report
+
+
+def _every_line() -> Report:
+    last = [0.0]
+
+    def report(stage: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if done >= total or now - last[0] > 0.2:
+            last[0] = now
             print(f"{stage}: {done} of {total}", file=sys.stderr, flush=True)
 
     return report

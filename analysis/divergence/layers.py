@@ -185,7 +185,7 @@ _ALL = (
     LayerSimilarity(
         name=CKA,
         title="CKA",
-        about="linear centered kernel alignment: do both put the same pairs of images close?",
+        about="linear centered kernel alignment: whether both put the same pairs of images close",
         source="Kornblith et al. 2019, arXiv 1905.00414; unbiased: Nguyen et al. 2021, "
         "arXiv 2010.15327",
         low=-1.0,

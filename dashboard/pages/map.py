@@ -18,6 +18,8 @@ from dashboard.figures.numbers import THIN, count_of, percent, thousands
 from dashboard.figures.points import MapPoints, map_points, point_colors
 from dashboard.figures.tables import csv_text, sample_columns
 from dashboard.loading import Pair, region_mask
+from dashboard.loading_layers import layer_overlap
+from dashboard.pages import layers_pair
 from dashboard.pages.overview import nothing_left
 from dashboard.selection import COLORINGS, Lasso
 from dashboard.thumbnails import thumbnail_template, thumbnail_url
@@ -32,6 +34,9 @@ def show(view: View) -> None:
         nothing_left(view)
         return
     if view.projection is None:
+        if view.selection.layer is not None:
+            layers_pair.missing_condition(view)
+            return
         messages.empty(
             "No maps for this condition", "This study holds layouts of the clean images only."
         )
@@ -57,11 +62,12 @@ def _color_picker(view: View) -> str:
             format_func=lambda name: _NAMES.get(name, name),
             on_change=lambda: choose(color=st.session_state["color_picker"]),
         )  # fmt: skip
+        layers_pair.layer_picker(view)
     return current
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _points(key: tuple[str, str, str, str], _view: View) -> MapPoints:
+def _points(key: tuple[str, str, str, str], layer: str | None, _view: View) -> MapPoints:
     assert _view.projection is not None
     url = thumbnail_template(_view.selection.condition, _view.study.digest)
     triggered = _view.selection.condition in (TRIGGER, TRIGGER_PERTURBATION)
@@ -78,7 +84,8 @@ def _maps(view: View, color: str) -> np.ndarray:
     """Draw both maps; returns which rows of all samples are selected, (N,) bool."""
     selection, quality = view.selection, view.projection
     assert quality is not None
-    found = _points((view.study.digest, view.left, selection.student, selection.condition), view)
+    key = (view.study.digest, view.left, selection.student, selection.condition)
+    found = _points(key, selection.layer, view)
     mask, wish = _wish(view, found)
     left, right, sides = quality.teacher_quality, quality.student_quality, view.sides
     frame = (
@@ -86,20 +93,32 @@ def _maps(view: View, color: str) -> np.ndarray:
         else "Both lie in the teacher’s frame, as each was laid out beside the teacher."
     )  # fmt: skip
     state = pair_map(
-        key=f"map_{view.left}_{selection.student}_{selection.condition}",
+        key=f"map_{view.left}_{selection.student}_{selection.condition}_{selection.layer or ''}",
         points=found.points,
-        color=point_colors(view.all.rows(found.rows), color, view.class_names, sides=sides),
-        titles=("Teacher" if sides.against_teacher else view.left, selection.student),
+        color=point_colors(_colored(view, found), color, view.class_names, sides=sides),
+        titles=layers_pair.titles(view),
         selection=wish,
         highlight=view.mask[found.rows] if selection.filtered else None,
         quality=(
             f"Trustworthiness {left.trustworthiness:.3f} {sides.left}, {right.trustworthiness:.3f} "
             f"{sides.right}; continuity {left.continuity:.3f}, {right.continuity:.3f}. {frame}"
+            f"{layers_pair.coverage(view)}"
         ),
     )
     if state.opened is not None:
         go("inspect", sample=str(view.all.sample_ids[found.rows[state.opened]]))
     return _settled(view, found, state, mask)
+
+
+def _colored(view: View, found: MapPoints) -> Pair:
+    """The rows on the maps; neighbors are those of the layers that the maps are of."""
+    pair, chosen = view.all.rows(found.rows), view.selection
+    if chosen.layer is None:
+        return pair
+    shared = layer_overlap(
+        view.study, chosen.student, chosen.layer, chosen.condition, pair.sample_ids
+    )
+    return dataclasses.replace(pair, overlap=shared)
 
 
 def _wish(view: View, found: MapPoints) -> tuple[np.ndarray, np.ndarray | Lasso]:
