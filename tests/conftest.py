@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,6 +110,29 @@ def attacked_study(tiny_models: dict[str, Path], tmp_path_factory: pytest.TempPa
     from tests.attacked import make_attacked
 
     return make_attacked(tiny_models["teacher"], tmp_path_factory.mktemp("attacked"))
+
+
+@pytest.fixture(scope="session")
+def layered_study(attacked_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the study under attack with its layers compared and one pair of them mapped.
+
+    Read-only by agreement; copy it before writing to it.
+    """
+    from analysis.study.layer_batches import LayersConfig
+    from analysis.study.layer_map import map_layers
+    from analysis.study.layers import measure_layers
+
+    target = tmp_path_factory.mktemp("layered") / "layered"
+    shutil.copytree(attacked_study, target)
+    measure_layers(target, config=LayersConfig(images=48, batch=24, permutations=4))
+    map_layers(
+        target,
+        student="backdoored",
+        teacher_layer="layer2.0",
+        student_layer="layer3.0",
+        conditions=["trigger"],
+    )
+    return target
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from analysis.divergence.depth import (
 )
 from analysis.divergence.layers import CKA, KNN, SIMILARITIES
 from dashboard.figures.layers import null_range, shown
-from dashboard.figures.numbers import escaped
+from dashboard.figures.numbers import THIN, escaped
 from dashboard.loading_layers import LayerTable
 
 
@@ -117,7 +117,7 @@ def doubts(
     if moved.any():
         t, s = np.unravel_index(int(np.abs(np.nan_to_num(table.shift)).argmax()), moved.shape)
         found.append(
-            f"A few images carry CKA: without the {100 * table.outlier_share:.0f}\u202f% that move "
+            f"A few images carry CKA: without the {100 * table.outlier_share:.0f}{THIN}% that move "
             f"it most it changes by more than {OUTLIERS} for {int(moved.sum())} of {moved.size} "
             f"pairs, most for {_name(table.teacher_layers[t])} × {_name(layers[s])}, "
             f"{shown(CKA, table.checked[t, s])} to {shown(CKA, table.trimmed[t, s])}."
@@ -153,12 +153,13 @@ def pair_table(table: LayerTable, cell: tuple[int, int]) -> str:
             f'<td class="ds-number ds-faint ds-nowrap">{null_range(name, null)}</td></tr>'
         )
         if name == CKA:
+            share = f"{100 * table.outlier_share:.0f}{THIN}%"
             rows.append(
-                '<tr><td class="ds-quiet">without the '
-                f"{100 * table.outlier_share:.0f}\u202f% of images that move it most</td>"
-                f'<td class="ds-number">{shown(CKA, table.trimmed[cell])}</td>'
+                f'<tr><td class="ds-quiet" title="without the {share} of images that move it most">'
+                "without outliers</td>"
+                f'<td class="ds-number">{shown(CKA, float(table.trimmed[cell]))}</td>'
                 '<td class="ds-number ds-faint">of '
-                f"{shown(CKA, table.checked[cell])}</td></tr>"
+                f"{shown(CKA, float(table.checked[cell]))}</td></tr>"
             )
     return (
         '<table class="ds-table"><tr><th></th><th class="ds-number">value</th>'
@@ -176,7 +177,7 @@ def rule() -> str:
 
 
 def _part(share: float) -> str:
-    return {0.25: "quarter", 0.5: "half"}.get(share, f"{100 * share:.0f}\u202f%")
+    return {0.25: "quarter", 0.5: "half"}.get(share, f"{100 * share:.0f}{THIN}%")
 
 
 def _name(layer: str) -> str:

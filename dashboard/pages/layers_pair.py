@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import streamlit as st
 
+from analysis.digest import digest_strings
 from analysis.records import CLEAN
 from dashboard import background, messages
 from dashboard.bar import kept_images
@@ -76,11 +77,15 @@ def step(
         what, _, remedy = found.failed.partition(". ")
         messages.refused(what, None, remedy.rstrip("."))
     st.button(
-        label, key=f"start_{hash(tuple(arguments)) & 0xFFFFFF}", on_click=_start,
+        label, key=_key("start", arguments), on_click=_start,
         args=(tuple(arguments),), type="primary" if primary else "tertiary",
     )  # fmt: skip
     if below:
         st.html(f'<div class="ds-sub">{below}</div>')
+
+
+def _key(name: str, arguments: Sequence[str]) -> str:
+    return f"{name}_{digest_strings(list(arguments))[:12]}"
 
 
 def _start(arguments: tuple[str, ...]) -> None:
@@ -95,7 +100,7 @@ def _progress(arguments: tuple[str, ...]) -> None:
     share = found.done / found.total if found.total else 0.0
     words = f"{found.stage}: {thousands(found.done)} of {thousands(found.total)}"
     st.progress(min(1.0, share), markdown(words if found.total else found.stage, 120))
-    st.button("Cancel", key="cancel_step", on_click=found.cancel, type="tertiary")
+    st.button("Cancel", key=_key("cancel", arguments), on_click=found.cancel, type="tertiary")
 
 
 def layer_picker(view: View) -> None:

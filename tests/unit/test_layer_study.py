@@ -41,18 +41,9 @@ def copy(attacked_study: Path, tmp_path: Path) -> Path:
     return target
 
 
-@pytest.fixture(scope="module")
-def measured(attacked_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
-    target = tmp_path_factory.mktemp("layers") / "measured"
-    shutil.copytree(attacked_study, target)
-    measure_layers(target, config=FEW)
-    return map_layers(
-        target,
-        student="backdoored",
-        teacher_layer="layer2.0",
-        student_layer="layer3.0",
-        conditions=["trigger"],
-    )
+@pytest.fixture
+def measured(layered_study: Path) -> Study:
+    return Study.open(layered_study)
 
 
 def activations(study: Study, model: str, layer: str, rows: np.ndarray) -> np.ndarray:
