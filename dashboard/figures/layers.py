@@ -94,7 +94,7 @@ def _cells(
         # The unit stands at the color scale.
         texts.append(shown(measure, value).split(THIN)[0] if few else "")
         # The middle of the ramp is grey in both themes: dark text below, light text above.
-        bright = (value < 0.62) == (colors.name == "light")
+        bright = (value < 0.74) == (colors.name == "light")
         tones.append("#17202B" if bright else "#FFFFFF")
         hovers.append(
             f"teacher’s <b>{charted(teacher_layers[t])}</b>, student’s "

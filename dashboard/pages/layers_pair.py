@@ -16,6 +16,8 @@ from dashboard.figures.numbers import markdown, thousands, visible
 from dashboard.loading_layers import LayerTable, has_condition, layer_map_record, layer_maps
 
 _BOTH = ("teacher", "student")
+_TO_MAP = "Show these two layers on the map"
+_AWAITED = "awaited_step"
 
 
 def show_pair(view: View, table: LayerTable, cell: tuple[int, int]) -> None:
@@ -29,16 +31,16 @@ def show_pair(view: View, table: LayerTable, cell: tuple[int, int]) -> None:
     st.html(pair_table(table, cell))
     pair = f"{teacher}:{student}"
     name, condition = view.selection.student, view.selection.condition
-    if has_condition(view.study, name, pair, condition):
-        if st.button("Show these two layers on the map", key="layers_to_map", type="primary"):
+    arguments = map_arguments(view, pair)
+    # A step that has just finished opens the map by itself.
+    if has_condition(view.study, name, pair, condition) and background.find(arguments) is None:
+        if st.button(_TO_MAP, key="layers_to_map", type="primary"):
             _open_map(view, pair)
         return
     step(
-        "Show these two layers on the map",
-        map_arguments(view, pair),
-        then=lambda: _open_map(view, pair),
-        below="Lays both out in one frame first: up to a minute.",
-    )
+        _TO_MAP, arguments, then=lambda: _open_map(view, pair),
+        below="Lays both out in one frame first, which takes about a minute.",
+    )  # fmt: skip
 
 
 def map_arguments(view: View, pair: str) -> tuple[str, ...]:
@@ -71,8 +73,10 @@ def step(
         return
     if found is not None:
         background.forget(arguments)
+        awaited = st.session_state.pop(_AWAITED, None) == tuple(arguments)
         if found.failed is None:
-            then()
+            # Who did not ask for it is not taken anywhere.
+            (then if awaited else st.rerun)()
             return
         what, _, remedy = found.failed.partition(". ")
         messages.refused(what, None, remedy.rstrip("."))
@@ -90,6 +94,7 @@ def _key(name: str, arguments: Sequence[str]) -> str:
 
 def _start(arguments: tuple[str, ...]) -> None:
     background.start(arguments)
+    st.session_state[_AWAITED] = arguments
 
 
 def _progress(arguments: tuple[str, ...]) -> None:
@@ -108,13 +113,14 @@ def layer_picker(view: View) -> None:
     pairs = layer_maps(view.study, view.selection.student) if view.sides.against_teacher else []
     if not pairs:
         return
-    st.html('<span class="ds-label">of</span>', width="content")
-    st.session_state["layer_picker"] = view.selection.layer
-    st.selectbox(
-        "Layers", [None, *pairs], key="layer_picker", label_visibility="collapsed", width=190,
-        format_func=lambda pair: "the last layers" if pair is None else pair_words(pair),
-        on_change=_layer_chosen, args=(view,),
-    )  # fmt: skip
+    with st.container(horizontal=True, vertical_alignment="center", key="layer_controls"):
+        st.html('<span class="ds-label">Layers</span>', width="content")
+        st.session_state["layer_picker"] = view.selection.layer
+        st.selectbox(
+            "Layers", [None, *pairs], key="layer_picker", label_visibility="collapsed", width=260,
+            format_func=lambda pair: "the last of both" if pair is None else pair_words(pair),
+            on_change=_layer_chosen, args=(view,),
+        )  # fmt: skip
 
 
 def pair_words(pair: str) -> str:

@@ -43,6 +43,7 @@ def show(view: View) -> None:
         return
     left, right = st.columns([3, 1], gap="medium")
     with left:
+        layers_pair.layer_picker(view)
         color = _color_picker(view)
         picked = _maps(view, color)
         selected = view.all.rows(picked if picked.any() else view.mask)
@@ -62,7 +63,6 @@ def _color_picker(view: View) -> str:
             format_func=lambda name: _NAMES.get(name, name),
             on_change=lambda: choose(color=st.session_state["color_picker"]),
         )  # fmt: skip
-        layers_pair.layer_picker(view)
     return current
 
 

@@ -301,6 +301,46 @@ def test_a_pair_without_a_map_is_laid_out_by_a_command(
     assert re.fullmatch(r"--map=layer\d\.0:layer\d\.0", pair)
 
 
+def test_a_finished_step_opens_the_map_for_who_asked_for_it(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Done:
+        running, failed = False, None
+
+    went: list[object] = []
+    monkeypatch.setattr(
+        "dashboard.pages.layers_pair.go", lambda path, **changes: went.append((path, changes))
+    )
+    steps: dict[tuple[str, ...], Done] = {}
+    monkeypatch.setattr(background, "_STEPS", steps)
+    monkeypatch.setattr(
+        background, "start", lambda arguments: steps.setdefault(tuple(arguments), Done())
+    )
+    names = ("backdoored", ("layer1.0", "layer2.0", "layer3.0"),
+             ("layer1.0", "layer2.0", "layer3.0"))  # fmt: skip
+    for cell, pair in (((0, 0), "layer1.0:layer1.0"), ((1, 2), "layer2.0:layer3.0")):
+        at = run({"student": "backdoored"})
+        at.session_state["layers_cell"] = (names, cell)
+        at.run()
+        if cell == (1, 2):  # its map is there, and somebody else has just had it computed
+            background.start(layers_arguments(at, pair))
+            at.run()
+            assert not at.exception
+            assert not steps
+            assert len(went) == 1
+            continue
+        (button,) = [b for b in at.button if b.label == "Show these two layers on the map"]
+        button.click().run()
+        assert went == [("map", {"layer": pair})]
+
+
+def layers_arguments(at: AppTest, pair: str) -> tuple[str, ...]:
+    import os
+
+    folder = str(Path(os.environ[STUDY_VARIABLE]).resolve())
+    return ("layers", folder, "--student=backdoored", "--condition=clean", f"--map={pair}")
+
+
 def test_a_step_that_failed_is_a_message_in_place(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
