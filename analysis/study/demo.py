@@ -41,6 +41,11 @@ ATTACK = ConditionConfig(
 # Fewer images, steps and epochs than the defaults, so that ten models are compared in a minute.
 CONFIG = CompareConfig(probe=24, steps=16, epochs=150, attack=ATTACK)
 
+# The layers of these are compared at once, on few images: a second or two of the minute. The page
+# offers the rest.
+LAYERED = ("backdoored", "honest")
+LAYER_IMAGES = 256
+
 
 def checkpoint_name(student: str, epoch: int) -> str:
     """What the checkpoint of ``student`` after ``epoch`` is called in the study."""
@@ -77,7 +82,8 @@ def _students(weights: Mapping[str, Path]) -> dict[str, StudentSpec]:
 def demo_digest() -> str:
     """Digest of everything that decides the demo's study: weights, images, configuration."""
     weights = {name: digest_file(path) for name, path in _weights().items()}
-    return digest_json([weights, IMAGES, CONFIG.key(), dict(STUDENTS)])
+    layers = [LAYERED, LAYER_IMAGES]
+    return digest_json([weights, IMAGES, CONFIG.key(), dict(STUDENTS), layers])
 
 
 def demo_is_current(out: Path) -> bool:
@@ -93,12 +99,14 @@ def make_demo(out: Path, *, progress: Progress = silent) -> Study:
     An older release's demo at ``out`` is replaced; any other study there is refused.
     """
     from analysis.study.comparison import compare
+    from analysis.study.layer_batches import LayersConfig
+    from analysis.study.layers import measure_layers
 
     if (out / MANIFEST).exists() and "demo" in Study.open(out).manifest.provenance:
         shutil.rmtree(out)
 
     weights = _weights()
-    return compare(
+    compare(
         teacher=str(weights["teacher"]),
         students=_students(weights),
         images=IMAGES,
@@ -108,3 +116,5 @@ def make_demo(out: Path, *, progress: Progress = silent) -> Study:
         provenance={"demo": demo_digest()},
         progress=progress,
     )
+    config = LayersConfig(images=LAYER_IMAGES)
+    return measure_layers(out, students=LAYERED, config=config, progress=progress)
