@@ -27,6 +27,7 @@ from dashboard import (
     cli_training,
     terminal,
     terminal_conditions,
+    terminal_null,
 )
 from dashboard.cli_reference import References
 
@@ -66,6 +67,20 @@ ClassNames = Annotated[
     list[str] | None,
     typer.Option(help="[NAME=]FILE: class names of a student's outputs, one a line, in order."),
 ]
+Distillation = Annotated[
+    str | None,
+    typer.Option(
+        help="Images that the students were distilled on: says which of them they are compared on."
+    ),
+]
+Requirements = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--require",
+        help="A gate, e.g. 'students.small.agreement.low>=0.95' (paths as in --json); repeat for "
+        "several. Exit status 3 when one fails.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 Port = Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)]
 NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Only print the address.")]
@@ -97,6 +112,7 @@ def compare(
     epsilon: Annotated[
         str, typer.Option(help="With --trigger: largest perturbation, in 1/255.")
     ] = "8",
+    distillation: Distillation = None,
     trust_code: TrustCode = None,
     device: Device = "cpu",
     threads: Threads = None,
@@ -128,6 +144,7 @@ def compare(
             trusted_code=trust_code or (),
             class_names=names,
             device=device,
+            distillation=distillation,
             progress=progress,
         )
     _done(study)
@@ -142,25 +159,34 @@ def add(
     checkpoints: Checkpoints = None,
     reference: References = None,
     class_names: ClassNames = None,
+    distillation: Distillation = None,
     trust_code: TrustCode = None,
     device: Device = "cpu",
     threads: Threads = None,
     quiet: Quiet = False,
 ) -> None:
-    """Add students, or reference students, to a study; only what is new is computed."""
+    """Add students, or reference students, to a study; only what is new is computed.
+
+    With --distillation alone the study only says which of its images its students have seen.
+    """
     from analysis.study.comparison import add_students
+    from analysis.study.seen import note_seen_images
 
     Study.open(study)  # before torch is loaded: a wrong folder is answered at once
     named = _students(student or (), checkpoints, reference)
     names = _class_names(class_names, list(named))
     _use_threads(threads)
     with terminal.stage_progress(quiet=quiet) as progress:
+        if distillation is not None and not named:
+            _done(note_seen_images(study, distillation, progress=progress))
+            return
         result = add_students(
             study,
             named,
             trusted_code=trust_code or (),
             class_names=names,
             device=device,
+            distillation=distillation,
             progress=progress,
         )
     _done(result)
@@ -180,20 +206,26 @@ def show(
     left: Annotated[
         str, typer.Option(metavar="NAME", help="Compare the students with this model of the study.")
     ] = TEACHER,
+    require: Requirements = None,
 ) -> None:
-    """Print the headline of a study."""
+    """Print the headline of a study, each number against what reference students show."""
     from analysis.study.between import check_left
+    from analysis.study.gate import Requirement
     from analysis.study.headline import headline
 
     opened = Study.open(study)
     check_left(opened, left)
+    asked = [Requirement.parse(text) for text in require or ()]
+    shown = headline(opened, left=left)
+    failures = [failure for one in asked if (failure := one.failure(shown)) is not None]
     if as_json:
-        print(
-            json.dumps(headline(opened, left=left), indent=2, ensure_ascii=False, allow_nan=False)
-        )
+        print(json.dumps(shown, indent=2, ensure_ascii=False, allow_nan=False))
     else:
-        terminal.print_study(opened, left=left)
-        terminal_conditions.print_conditions(opened)
+        _print(opened, left=left)
+    for failure in failures:
+        terminal.fail(failure, kind="failed")
+    if failures:
+        raise typer.Exit(3)
 
 
 @app.command("open")
@@ -334,9 +366,15 @@ def _use_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def _done(study: Study) -> None:
-    terminal.print_study(study)
+def _print(study: Study, *, left: str = TEACHER) -> None:
+    terminal.print_study(study, left=left)
     terminal_conditions.print_conditions(study)
+    if left == TEACHER:
+        terminal_null.print_nulls(study)
+
+
+def _done(study: Study) -> None:
+    _print(study)
     print(f"\nopen it with:  distillscope open {study.path}")
 
 
@@ -348,7 +386,10 @@ def _commands() -> set[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 1 a defect of ours, 2 bad input, 130 cancelled."""
+    """Run the command line and exit.
+
+    0 done, 1 a defect of ours, 2 bad input, 3 a requirement failed, 130 cancelled.
+    """
     sys.exit(_run(arguments))
 
 

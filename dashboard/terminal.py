@@ -39,10 +39,10 @@ def results() -> Console:
     return out if out.is_terminal else Console(width=_UNCUT)
 
 
-def fail(message: str) -> None:
+def fail(message: str, *, kind: str = "error") -> None:
     """Print an error as one line on stderr, whatever is in it."""
     line = " ".join(message.split())
-    print(f"error: {line}", file=sys.stderr)
+    print(f"{kind}: {line}", file=sys.stderr)
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from analysis.study.classes import ClassPlan, plan_classes
 from analysis.study.images import images_of_study, load_image_set
 from analysis.study.models import load_handles, load_stored, warming_up
 from analysis.study.run import ComparisonRun
+from analysis.study.seen import SeenImages, find_seen, put_seen
 from analysis.study.specs import StudentSpec
 from analysis.study.stages import CompareConfig, Workbench
 
@@ -37,6 +38,7 @@ def compare(
     name: str | None = None,
     provenance: Mapping[str, Any] | None = None,
     device: str = "cpu",
+    distillation: ImageSet | str | None = None,
     progress: Progress = silent,
 ) -> Study:
     """Compare ``teacher`` with ``students`` on ``images``; return the study at ``out``.
@@ -45,8 +47,9 @@ def compare(
     source that :func:`analysis.data.sources.load_images` reads. A study that is already at
     ``out`` is completed when it has the same teacher, images and configuration, refused
     otherwise. ``class_names`` names the outputs of students whose files do not, ``provenance``
-    is kept beside the result and is no part of it. Raises
-    :class:`~analysis.errors.InputError` before anything is written.
+    is kept beside the result and is no part of it. ``distillation`` are the images that the
+    students were distilled on, where they are at hand: the study says which it shows of them.
+    Raises :class:`~analysis.errors.InputError` before anything is written.
     """
     folder = Path(out)
     specs = _specs(students)
@@ -71,8 +74,9 @@ def compare(
         pixels = _relabel(pixels, plan)
         existing = _existing(folder, handle, pixels, config)
         title = name or folder.name
+        seen = None if distillation is None else find_seen(bench.cache, pixels, distillation)
         run = ComparisonRun(bench, writer, handle, pixels, plan, existing, title, provenance or {})
-        return run.finish(specs, handles)
+        return _noted(run.finish(specs, handles), seen, specs)
 
 
 def add_students(
@@ -82,9 +86,13 @@ def add_students(
     trusted_code: Sequence[str | Path] = (),
     class_names: Mapping[str, Sequence[str]] | None = None,
     device: str = "cpu",
+    distillation: ImageSet | str | None = None,
     progress: Progress = silent,
 ) -> Study:
-    """Add students to the study in ``folder``; only what is new is computed."""
+    """Add students to the study in ``folder``; only what is new is computed.
+
+    ``distillation`` are the images that these were distilled on, as in :func:`compare`.
+    """
     path = Path(folder)
     specs = _specs(students)
     with writing(path):
@@ -100,8 +108,14 @@ def add_students(
             pixels = images_of_study(existing)
             plan = plan_classes(pixels, handle, handles, given=class_names)
             writer = StudyWriter(path)
+            seen = None if distillation is None else find_seen(bench.cache, pixels, distillation)
             run = ComparisonRun(bench, writer, handle, pixels, plan, existing, existing.name)
-            return run.finish(specs, handles)
+            return _noted(run.finish(specs, handles), seen, specs)
+
+
+def _noted(study: Study, seen: SeenImages | None, specs: Mapping[str, StudentSpec]) -> Study:
+    listed = [name for name in specs if study.models[name].listed]
+    return study if seen is None else put_seen(study, seen, listed)
 
 
 def _compiling(

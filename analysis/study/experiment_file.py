@@ -15,15 +15,22 @@ from analysis.attack.poisoning import HALVES
 from analysis.attack.settings import AttackConfig
 from analysis.data.sources import SOURCES
 from analysis.errors import ConfigError, DistillscopeError, nearest
-from analysis.records import Role, check_student_name
+from analysis.records import REFERENCE, Role, check_student_name
 from analysis.study.conditions import check_conditions
-from analysis.study.experiment_settings import Experiment, ImagesConfig, Recipe, StudentPlan
+from analysis.study.experiment_settings import (
+    Experiment,
+    ImagesConfig,
+    Recipe,
+    ReferencesConfig,
+    StudentPlan,
+)
+from analysis.study.references import choose_seeds, reference_name
 from analysis.study.stages import CompareConfig, ConditionConfig
 
 TOP = ("name", "out", "seed")
 SECTIONS = (
-    "images", "teacher", "attack", "distillation", "students", "controls", "conditions",
-    "comparison",
+    "images", "teacher", "attack", "distillation", "students", "controls", "references",
+    "conditions", "comparison",
 )  # fmt: skip
 REQUIRED = ("images", "teacher", "attack", "distillation")
 STUDENTS: Mapping[str, str] = {"backdoored": "both"}
@@ -226,7 +233,24 @@ def _students(values: Mapping[str, Any], common: _Common) -> dict[str, StudentPl
                 plans[name] = _student(name, value, role, values["distillation"], common)
     if not plans:
         raise ConfigError("the experiment has no student", expected="[students] or [controls]")
-    return plans
+    return plans | _references(values, tuple(plans), common)
+
+
+def _references(
+    values: Mapping[str, Any], taken: tuple[str, ...], common: _Common
+) -> dict[str, StudentPlan]:
+    """The reference students: as ``[distillation]`` says, on clean images, with other seeds."""
+    with _section("references"):
+        asked = ReferencesConfig.from_mapping(values.get("references", {}))
+        plain = {"checkpoint_every": 0, "checkpoint_count": 0, "checkpoint_epochs": ()}
+        recipe = values["distillation"]
+        own = recipe.get("seed", common.below["seed"])
+        plans: dict[str, StudentPlan] = {}
+        for seed in choose_seeds(asked.seeds, asked.first, avoid=[own]) if asked.seeds else []:
+            name = check_student_name(reference_name(seed), taken)
+            made = Recipe.from_mapping(common.around(recipe, {**plain, "seed": seed}))
+            plans[name] = StudentPlan(role=REFERENCE, half="none", recipe=made)
+        return plans
 
 
 def _student(

@@ -59,6 +59,7 @@ class ExperimentRun:
             name=experiment.name,
             provenance={PROVENANCE: self._provenance()},
             device=experiment.device,
+            distillation=self._distillation,
             progress=self.progress,
         )
 

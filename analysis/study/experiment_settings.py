@@ -50,6 +50,14 @@ class ImagesConfig(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReferencesConfig(Config):
+    """Honest students beside those of the experiment: the same recipe, clean images, new seeds."""
+
+    seeds: int = field(0, "how many reference students, a seed each", low=0, high=1000)
+    first: int = field(1000, "the first of their seeds", low=0, high=2**62)
+
+
+@dataclass(frozen=True, kw_only=True)
 class NetworkConfig(Config):
     """The network that is trained, and what it learns from."""
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from analysis.records import CLEAN, TEACHER, Interval, Student
 from analysis.store import Study
 from analysis.study.between import check_left, measures_between
+from analysis.study.null import StudentNulls, find_nulls
 
 MEASURES = (
     "accuracy",
@@ -40,12 +42,16 @@ def headline(study: Study, *, left: str = TEACHER) -> dict[str, Any]:
     is itself left out of them) and ``left`` names it; conditions are against the teacher always.
 
     Every measure is ``{value, low, high}`` (95 % bootstrap interval) or null where it was not
-    measured. Keys: ``study``, ``teacher``, ``students.<name>``, ``conditions.<slug>``;
-    checkpoints and references are not listed.
+    measured; those of students have ``null`` beside it: what honest students of the same teacher
+    show (:mod:`analysis.study.null`), or null without references. Keys: ``study``, ``teacher``,
+    ``students.<name>``, ``conditions.<slug>``; checkpoints and references are not listed.
     """
     card = study.inspection
     students = {n: m for n, m in study.students.items() if n != check_left(study, left)}
     measured = {name: measures_between(study, left, name) for name in students}
+    nulls = {name: find_nulls(study, name) for name in study.students}
+    # References are compared with the teacher; they say nothing about two students.
+    shown = nulls if left == TEACHER else dict.fromkeys(students, StudentNulls())
     return {
         **({} if left == TEACHER else {"left": left}),
         "study": {
@@ -67,17 +73,20 @@ def headline(study: Study, *, left: str = TEACHER) -> dict[str, Any]:
                 "parent": model.parent,
                 "epoch": model.epoch,
                 **_model(model),
-                **{key: _json(measured[name].get(key)) for key in MEASURES},
+                **{
+                    key: _against(_json(measured[name].get(key)), shown[name].to_json(key))
+                    for key in MEASURES
+                },
                 "worst_class": worst_class(study, name) if left == TEACHER else None,
                 "findings": study.record(f"findings/{name}", []),
             }
             for name, model in students.items()
         },
-        "conditions": {slug: _condition(study, slug) for slug in study.conditions},
+        "conditions": {slug: _condition(study, slug, nulls) for slug in study.conditions},
     }
 
 
-def _condition(study: Study, slug: str) -> dict[str, Any]:
+def _condition(study: Study, slug: str, nulls: Mapping[str, StudentNulls]) -> dict[str, Any]:
     """One condition of the four-cell table; rates are over the ``attack_n`` non-target images."""
     condition = study.conditions[slug]
     return {
@@ -86,7 +95,10 @@ def _condition(study: Study, slug: str) -> dict[str, Any]:
         "parameters": dict(condition.parameters),
         "teacher": {key: _interval(study, TEACHER, key, slug) for key in CELL[:4]},
         "students": {
-            name: {key: _interval(study, name, key, slug) for key in CELL}
+            name: {
+                key: _against(_interval(study, name, key, slug), nulls[name].to_json(key, slug))
+                for key in CELL
+            }
             for name in study.students
         },
     }
@@ -105,6 +117,13 @@ def _interval(
 
 def _json(value: Interval | None) -> dict[str, float | None] | None:
     return None if value is None else value.to_json()
+
+
+def _against(
+    interval: Mapping[str, Any] | None, null: Mapping[str, Any] | None
+) -> dict[str, Any] | None:
+    """One number of a student with its null beside it."""
+    return None if interval is None else {**interval, "null": null}
 
 
 def worst_class(study: Study, student: str) -> dict[str, Any] | None:

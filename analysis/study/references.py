@@ -188,6 +188,11 @@ def choose_seeds(count: int, first: int = FIRST_SEED, *, avoid: Collection[int] 
     return [seed for seed in candidates if seed not in avoid][:count]
 
 
+def reference_name(seed: int, *, varied: bool = False) -> str:
+    """What the reference of ``seed`` is called in files and studies."""
+    return f"{'varied' if varied else REFERENCE}-{seed}"
+
+
 def put_references(references: Sequence[Reference], folder: Path) -> list[Path]:
     """Put the weights into ``folder`` by name; refuse to replace what is something else."""
     paths = [folder / f"{reference.name}.safetensors" for reference in references]
@@ -251,7 +256,7 @@ def _make(
         config={**own.key(), "training": own.training.result_key(), "noted": noted},
     )
     return Reference(
-        name=f"{'varied' if varied else 'reference'}-{seed}",
+        name=reference_name(seed, varied=varied is not None),
         seed=seed,
         weights=output.file(WEIGHTS),
         recipe=own,

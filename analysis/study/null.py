@@ -1,0 +1,161 @@
+"""What honest students of the same teacher show: the null of every number of one student.
+
+Computed from the stored measures whenever it is asked for, so that references that are added
+later count for all students at once. Reads a study only; loads no torch.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from analysis.divergence.null import Null, judge, null_of
+from analysis.records import CLEAN, TEACHER, Student
+from analysis.store import Study
+
+# The numbers that the Overview shows, which are judged together on all conditions.
+JUDGED = (
+    "accuracy",
+    "agreement",
+    "kl_teacher_student",
+    "confidence_gap",
+    "negative_flips",
+    "ece",
+    "attack_success_rate",
+)
+_NATS = ("kl_teacher_student", "kl_student_teacher", "js")
+_SIGNED = ("confidence_gap", "titg")
+_COUNTED = (
+    "accuracy", "agreement", "churn", "negative_flips", "attack_success_rate", "base_rate",
+)  # fmt: skip
+_BESIDE = ("kind", "role", "varied", "epoch", "half", "attack", "teacher", "images", "normalize")
+_SEEDS = ("seed", "checkpoint_every", "checkpoint_count", "checkpoint_epochs")
+_SHOWN = 4
+
+
+@dataclass(frozen=True)
+class StudentNulls:
+    """The nulls of one student's numbers, by (condition, measure).
+
+    ``references`` names the reference students, ``differences`` says in words what in their
+    recipes is not as in the student's: "epochs: 26, references 20".
+    """
+
+    references: tuple[str, ...] = ()
+    differences: tuple[str, ...] = ()
+    nulls: Mapping[tuple[str, str], Null] = field(default_factory=dict)
+
+    def of(self, measure: str, condition: str = CLEAN) -> Null | None:
+        """The null of one number, or None where no reference measured it."""
+        return self.nulls.get((condition, measure))
+
+    def on(self, condition: str) -> dict[str, Null]:
+        """The nulls of all numbers on one condition, by measure."""
+        return {name: null for (slug, name), null in self.nulls.items() if slug == condition}
+
+    def to_json(self, measure: str, condition: str = CLEAN) -> dict[str, Any] | None:
+        """Return one null as ``show --json`` prints it."""
+        null = self.of(measure, condition)
+        if null is None:
+            return None
+        values = {key: value for key, value in asdict(null).items() if key != "references"}
+        return {**values, "n": null.n, "recipe_differences": list(self.differences)}
+
+
+def find_nulls(study: Study, student: str) -> StudentNulls:
+    """Hold every number of ``student`` against the references of ``study``.
+
+    A reference that is the student itself, weight for weight, is left out.
+    """
+    own = study.models[student]
+    others = {name: m for name, m in study.references.items() if m.digest != own.digest}
+    if student == TEACHER or not others:
+        return StudentNulls()
+    nulls = dict(_nulls(study, student, list(others)))
+    family = [key for key in nulls if key[1] in JUDGED]
+    return StudentNulls(
+        references=tuple(others),
+        differences=recipe_differences(own, list(others.values())),
+        nulls=judge(nulls, family),
+    )
+
+
+def _nulls(
+    study: Study, student: str, references: Sequence[str]
+) -> Iterator[tuple[tuple[str, str], Null]]:
+    for slug, condition in study.conditions.items():
+        theirs = [study.measures(name, slug) for name in references]
+        for measure, interval in study.measures(student, slug).items():
+            known = [other.value for row in theirs if (other := row.get(measure)) is not None]
+            if interval is None or not known:
+                continue
+            n = condition.n
+            if measure in ("attack_success_rate", "base_rate"):
+                n = study.record(f"attack_n/{slug}", n)
+            null = null_of(
+                interval.value,
+                known,
+                resolution=1 / n if measure in _COUNTED else 0.0,
+                bounds=_bounds(measure),
+            )
+            yield (slug, measure), null
+
+
+def _bounds(measure: str) -> tuple[float, float]:
+    if measure in _NATS:
+        return 0.0, math.log(2) if measure == "js" else math.inf
+    return (-1.0 if measure in _SIGNED else 0.0), 1.0
+
+
+def recipe_differences(student: Student, references: Sequence[Student]) -> tuple[str, ...]:
+    """Say field by field where the recipes of ``references`` are not as ``student``'s.
+
+    The seed is what references are there to vary, and checkpoints decide nothing; neither
+    counts. A recipe that nobody knows is a difference.
+    """
+    unknown = [model.name for model in (student, *references) if not _known(model)]
+    said = [f"the recipe of {_listed(unknown)} is not known"] if unknown else []
+    known = [_flat(model) for model in references if _known(model)]
+    if not _known(student) or not known:
+        return tuple(said)
+    own = _flat(student)
+    for key in sorted({*own, *(key for recipe in known for key in recipe)}):
+        theirs = [recipe.get(key, "none") for recipe in known]
+        if any(value != own.get(key, "none") for value in theirs):
+            others = list(dict.fromkeys(map(_text, theirs)))
+            said.append(f"{key}: {_text(own.get(key, 'none'))}, references {_listed(others)}")
+    return tuple(said)
+
+
+def _known(model: Student) -> bool:
+    return bool(model.recipe.get("training"))
+
+
+def _flat(model: Student) -> dict[str, Any]:
+    """The recipe without its levels; images and size of the network in words."""
+    recipe = model.recipe
+    flat: dict[str, Any] = {"architecture": model.architecture}
+    if model.cost is not None:
+        flat["parameters"] = model.cost.parameters
+    images = recipe.get("images") or {}
+    flat["images"] = f"{images.get('n', '?')} ({str(images.get('digest', '?'))[:8]})"
+    for key, value in recipe.items():
+        if key in _BESIDE:
+            continue
+        inner = value if isinstance(value, Mapping) else {key: value}
+        for name, item in inner.items():
+            if name not in _SEEDS:
+                flat[key if name == "name" else name] = item
+    return flat
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _listed(values: Sequence[str]) -> str:
+    more = len(values) - _SHOWN
+    return " / ".join(values[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
