@@ -33,10 +33,16 @@ def load_image_set(
     ``source`` is a path or a generator (``signs:test,n=500``, ``digits``); see
     :func:`analysis.data.sources.load_images` for the other arguments and the errors.
     """
-    options = {"name": name, "size": size, "channels": channels, "limit": limit, "seed": seed}
+    options: dict[str, Any] = {
+        "name": name,
+        "size": size,
+        "channels": channels,
+        "limit": limit,
+        "seed": seed,
+    }
 
     def work(folder: Path) -> Mapping[str, Any]:
-        images = load_images(source, workdir=folder, progress=progress, **_arguments(options))
+        images = load_images(source, workdir=folder, progress=progress, **options)
         if not isinstance(images.images, np.memmap):
             write_array(folder / "images.npy", np.asarray(images.images))
         write_array(folder / "ids.npy", np.asarray(images.sample_ids))
@@ -61,11 +67,6 @@ def load_image_set(
         class_names=_tuple(output.record["class_names"]),
         source=output.record["source"],
     )
-
-
-def _arguments(options: Mapping[str, Any]) -> dict[str, Any]:
-    size = options["size"]
-    return {**options, "size": None if size is None else (size, size)}
 
 
 def _tuple(names: list[str] | None) -> tuple[str, ...] | None:

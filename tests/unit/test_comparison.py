@@ -606,3 +606,12 @@ def test_the_library_gives_the_same_in_five_lines(
         assert getattr(analysis, name).__doc__
     with pytest.raises(AttributeError, match="nothing"):
         analysis.nothing  # noqa: B018
+
+
+def test_images_are_resized_when_asked(tiny_models: dict[str, Path], tmp_path: Path) -> None:
+    config = dataclasses.replace(FAST, size=24, probe=0)
+    study = compare(
+        teacher=str(tiny_models["teacher"]), students=models(tiny_models, "alpha"), images=FEW,
+        out=tmp_path / "study", config=config,
+    )  # fmt: skip
+    assert study.images.shape == (40, 24, 24, 3)
