@@ -37,7 +37,8 @@ def test_import_contracts_hold() -> None:
 @pytest.mark.parametrize(
     "module", ["analysis", "analysis.errors", "analysis.records", "analysis.config",
                "analysis.digest", "analysis.store", "analysis.study.headline",
-               "analysis.study.export", "analysis.audit.record", "analysis.attribution.settings",
+               "analysis.study.export", "analysis.study.gate", "analysis.study.null",
+               "analysis.audit.record", "analysis.attribution.settings",
                "analysis.attribution.null", "analysis.attribution.evidence",
                "dashboard.cli", "dashboard.loading"],
 )  # fmt: skip
