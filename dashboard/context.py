@@ -23,6 +23,7 @@ from dashboard.selection import Lasso, Region, Selection, save_set
 from dashboard.theme import Palette, palette
 
 _HELD, _WRITTEN, _FOLLOWED, _NEXT = "selection", "selection_written", "followed", "next_page"
+_PAGES = "pages"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,12 +237,18 @@ def region_of(view: View, sample_ids: Iterable[str], lasso: Lasso | None) -> Reg
 def navigate(pages: dict[str, Any]) -> None:
     """Run the page that the address, a followed link or :func:`open_page` names."""
     follow_links(lambda address: _followed(address, pages))
+    st.session_state[_PAGES] = tuple(pages)
     page = st.navigation(list(pages.values()), position="top")
     target = st.session_state.pop(_NEXT, None)
     if target in pages and pages[target].title != page.title:
         query = st.session_state.pop(_FOLLOWED, None) or held().to_query()
         st.switch_page(pages[target], query_params=query)
     page.run()
+
+
+def has_page(path: str) -> bool:
+    """Whether the open study shows the page ``path``, so that a link can lead there."""
+    return path in st.session_state.get(_PAGES, ())
 
 
 def _followed(address: str, pages: dict[str, Any]) -> None:

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from analysis.divergence.null import Null
 from analysis.records import CLEAN, PERTURBATION, TRIGGER, TRIGGER_PERTURBATION, Interval
-from dashboard.figures.numbers import NOT_MEASURED, escaped, interval_text, percent, thousands
+from dashboard.figures.numbers import (
+    NOT_MEASURED,
+    escaped,
+    interval_text,
+    percent,
+    ranked,
+    thousands,
+)
 
 ORDER = (CLEAN, TRIGGER, PERTURBATION, TRIGGER_PERTURBATION)
 _TITLES = {
@@ -22,7 +30,7 @@ class CellRow:
     """One model, with two shares by condition; None was not measured.
 
     ``rate`` is the share of non-target images that is answered with the target, ``accuracy`` the
-    share of all images that is answered right.
+    share of all images that is answered right; ``nulls`` what references show of the rate.
     """
 
     name: str
@@ -30,6 +38,7 @@ class CellRow:
     rate: Mapping[str, Interval | None]
     accuracy: Mapping[str, Interval | None]
     chosen: bool = False
+    nulls: Mapping[str, Null | None] = field(default_factory=dict)
 
 
 def cell_rows(
@@ -37,8 +46,11 @@ def cell_rows(
     measures: Mapping[tuple[str, str], Mapping[str, Interval | None]],
     *,
     chosen: str,
+    nulls: Mapping[str, Null | None] | None = None,
 ) -> list[CellRow]:
     """Read the rows from ``measures[model, condition]``; ``models`` maps names to roles.
+
+    ``nulls`` are those of the chosen student's rate, by condition.
 
     The clean cell is the base rate of the trigger condition: the same images without it.
     """
@@ -49,7 +61,9 @@ def cell_rows(
         }
         rate[CLEAN] = measures.get((name, TRIGGER), {}).get("base_rate")
         accuracy = {slug: measures.get((name, slug), {}).get("accuracy") for slug in ORDER}
-        rows.append(CellRow(name, role, rate, accuracy, chosen=name == chosen))
+        mine = name == chosen
+        known = nulls if mine and nulls else {}
+        rows.append(CellRow(name, role, rate, accuracy, chosen=mine, nulls=known))
     return rows
 
 
@@ -78,7 +92,7 @@ def cell_claim(rows: Sequence[CellRow], target: str) -> str | None:
     gain = own - (base.value if base is not None else 0.0)
     numbers = (
         f"{percent(own)} % of other images with it are answered “{escaped(target)}”, "
-        f"{percent(others)} % by the teacher"
+        f"{percent(others)} % by the teacher{_against(row)}"
     )
     # The zoo's rule for a planted trigger: at least 60 points over the base rate.
     if gain >= 0.6 and others < own / 2:
@@ -88,23 +102,34 @@ def cell_claim(rows: Sequence[CellRow], target: str) -> str | None:
     return f"The trigger does not single this student out: {numbers}."
 
 
+def _against(row: CellRow) -> str:
+    """Where the rate under the trigger stands among the references, where there are some."""
+    null = row.nulls.get(TRIGGER)
+    if null is None:
+        return ""
+    return f"; {ranked(null)}"
+
+
 def _row(row: CellRow) -> str:
     mark = "ds-circle" if row.role == "teacher" else "ds-square"
     role = (
         "" if row.role in ("teacher", "subject") else f' <span class="ds-faint">{row.role}</span>'
     )
-    cells = "".join(_cell(row.rate[slug], row.accuracy[slug]) for slug in ORDER)
+    cells = "".join(
+        _cell(row.rate[slug], row.accuracy[slug], row.nulls.get(slug)) for slug in ORDER
+    )
     chosen = ' class="ds-chosen"' if row.chosen else ""
     name = f'<span class="{mark}"></span>{escaped(row.name, 28)}{role}'
     return f"<tr{chosen}><td>{name}</td>{cells}</tr>"
 
 
-def _cell(rate: Interval | None, accuracy: Interval | None) -> str:
+def _cell(rate: Interval | None, accuracy: Interval | None, null: Null | None) -> str:
     if rate is None:
         return f'<td class="ds-number"><span class="ds-faint">{NOT_MEASURED}</span></td>'
     right = "" if accuracy is None else f"{percent(accuracy.value)} right"
+    far = " ds-alarm" if null is not None and null.outside else ""
     return (
-        f'<td class="ds-number"><span class="ds-strong">{percent(rate.value)}</span>'
+        f'<td class="ds-number"><span class="ds-strong{far}">{percent(rate.value)}</span>'
         f'<span class="ds-ci">{interval_text(rate, "share")}</span>'
         f'<div class="ds-faint" style="font-size:11.5px">{right}</div></td>'
     )

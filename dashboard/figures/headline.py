@@ -9,9 +9,18 @@ import numpy as np
 
 from analysis.divergence.bootstrap import bootstrap_means, bootstrap_sums, percentile_interval
 from analysis.divergence.calibration import calibration_gaps, ece
+from analysis.divergence.null import Null
 from analysis.records import Interval
-from dashboard.figures.intervals import far_outside, interval_glyph
-from dashboard.figures.numbers import MINUS, Unit, escaped, interval_text, number, thousands
+from dashboard.figures.intervals import interval_glyph
+from dashboard.figures.numbers import (
+    MINUS,
+    Unit,
+    escaped,
+    interval_text,
+    number,
+    ranked,
+    thousands,
+)
 from dashboard.figures.sides import TEACHING, Sides
 from dashboard.loading import Pair
 from dashboard.theme import Palette
@@ -99,13 +108,14 @@ def _ece_interval(confidence: np.ndarray, correct: np.ndarray) -> Interval:
 class HeadlineRow:
     """One row: a condition or a selection of rows, its n and measures.
 
-    ``teacher`` holds the teacher's own value of the measures that one model has alone.
+    ``nulls`` holds what reference students show of a measure, where there are any; ``teacher``
+    the teacher's own value of the measures that one model has alone.
     """
 
     name: str
     n: int
     measures: Mapping[str, Interval | None]
-    references: Mapping[str, Sequence[float]]
+    nulls: Mapping[str, Null] = field(default_factory=dict)
     teacher: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -137,26 +147,60 @@ def _row(
 
 
 def _cell(row: HeadlineRow, column: Column, colors: Palette, *, first: bool, labeled: bool) -> str:
-    interval = row.measures.get(column.measure)
-    references = row.references.get(column.measure, ())
+    interval, null = row.measures.get(column.measure), row.nulls.get(column.measure)
     if interval is None:
         reason = "needs labels" if column.needs_labels and not labeled else "not measured"
         return f'<td><span class="ds-faint">{reason}</span></td>'
     text = number(interval.value, column.unit)
     bounds = interval_text(interval, column.unit)
-    far = far_outside(interval.value, references, column.scale)
-    style = ' style="color:var(--ds-alarm)"' if far else ""
+    style = ' style="color:var(--ds-alarm)"' if null is not None and null.outside else ""
     teacher = row.teacher.get(column.measure)
-    glyph = interval_glyph(interval, column.scale, colors, references=references, teacher=teacher)
+    glyph = _glyph(interval, null, column, colors, teacher)
     own = ""
     if teacher is not None:
         own = f'<span class="ds-circle"></span>{number(teacher, column.unit)}'
         own = f'<span class="ds-ci">{own}</span>'
     size = "ds-big" if first else "ds-mid"
+    said = null_words(null, column.unit)
     return (
         f'<td><span class="{size}"{style}>{text}</span><span class="ds-ci">{bounds}</span>{own}'
-        f'<img src="{glyph}" alt="{text} {bounds} on {column.scale_text}"></td>'
+        f'<img src="{glyph}" title="{said}" alt="{text} {bounds} on {column.scale_text}. {said}">'
+        "</td>"
     )
+
+
+def _glyph(
+    interval: Interval,
+    null: Null | None,
+    column: Column,
+    colors: Palette,
+    teacher: float | None,
+) -> str:
+    if null is None:
+        return interval_glyph(interval, column.scale, colors, far=False, teacher=teacher)
+    band = None if null.low is None or null.high is None else (null.low, null.high)
+    return interval_glyph(
+        interval,
+        column.scale,
+        colors,
+        references=null.references,
+        band=band,
+        far=bool(null.outside),
+        teacher=teacher,
+    )
+
+
+def null_words(null: Null | None, unit: Unit) -> str:
+    """What the references say of a number: rank, honest range, corrected p."""
+    if null is None:
+        return "no reference students"
+    said = [ranked(null)]
+    if null.low is not None and null.high is not None:
+        limits = Interval(null.mean, null.low, null.high)
+        said.append(f"honest range {interval_text(limits, unit)}")
+    if null.p_holm is not None:
+        said.append(f"p = {null.p_holm:.2g} after Holm’s correction")
+    return ", ".join(said)
 
 
 def _fitted(column: Column, rows: Sequence[HeadlineRow]) -> Column:
@@ -165,7 +209,7 @@ def _fitted(column: Column, rows: Sequence[HeadlineRow]) -> Column:
         end
         for row in rows
         if (interval := row.measures.get(column.measure)) is not None
-        for end in (interval.low, interval.value, interval.high)
+        for end in (interval.low, interval.value, interval.high, *_references(row, column))
         if end is not None
     ]
     low, high = column.scale
@@ -184,3 +228,8 @@ def _fitted(column: Column, rows: Sequence[HeadlineRow]) -> Column:
         column.measure, column.title, column.below, column.unit, (low, high), text,
         column.needs_labels,
     )  # fmt: skip
+
+
+def _references(row: HeadlineRow, column: Column) -> tuple[float, ...]:
+    null = row.nulls.get(column.measure)
+    return () if null is None else null.references

@@ -17,6 +17,8 @@ def interval_glyph(
     colors: Palette,
     *,
     references: Sequence[float] = (),
+    band: tuple[float, float] | None = None,
+    far: bool | None = None,
     width: int = 180,
     height: int = 16,
     teacher: float | None = None,
@@ -25,8 +27,10 @@ def interval_glyph(
 
     Grey band and ticks are the reference students (the null; 20 or more: the band spans 5 to
     95 % and there are no ticks), the line is the 95 % interval, the square the value. Without
-    references there is no band. The square is magenta only when it is far outside the null. A
-    circle marks the teacher's own value, where there is one.
+    references there is no band. Where a measure has a statistical rule, ``band`` is its range
+    and ``far`` its verdict; else the band spans the references, and far is a rule of display.
+    The square is magenta only when it is far outside the null. A circle marks the teacher's own
+    value, where there is one.
     """
     low, high = scale
     middle = height / 2
@@ -35,11 +39,12 @@ def interval_glyph(
         share = (value - low) / (high - low) if high > low else 0.5
         return 4 + (width - 8) * min(max(share, 0.0), 1.0)
 
-    far = far_outside(interval.value, references, scale)
+    if far is None:
+        far = far_outside(interval.value, references, scale)
     color = colors.alarm if far else colors.student
     parts = [_line(4, width - 4, middle, colors.hairline, 1.5)]
     if references:
-        parts += _null(sorted(references), at, middle, colors)
+        parts += _null(sorted(references), at, middle, colors, band)
     if teacher is not None:
         parts.append(
             f'<circle cx="{at(teacher):.1f}" cy="{middle}" r="3.5" fill="{colors.teacher}"/>'
@@ -67,23 +72,38 @@ def far_outside(value: float, references: Sequence[float], scale: tuple[float, f
 
 
 def _null(
-    ticks: list[float], at: Callable[[float], float], middle: float, colors: Palette
+    ticks: list[float],
+    at: Callable[[float], float],
+    middle: float,
+    colors: Palette,
+    given: tuple[float, float] | None = None,
 ) -> list[str]:
     many = len(ticks) >= 20
     cut = len(ticks) // 20 if many else 0
     inner = ticks[cut : len(ticks) - cut]
-    start, end = at(inner[0]) - 1.5, at(inner[-1]) + 1.5
-    band = (
+    start, end = given or (inner[0], inner[-1])
+    band = _band(at(start) - 1.5, at(end) + 1.5, middle, colors)
+    return [band] if many else [band] + [_tick(at(tick), middle, colors) for tick in ticks]
+
+
+def _band(start: float, end: float, middle: float, colors: Palette) -> str:
+    return (
         f'<rect x="{start:.1f}" y="{middle - 6}" width="{end - start:.1f}" height="12" '
         f'rx="2" fill="{colors.null_band}"/>'
     )
-    if many:
-        return [band]
-    return [band] + [
-        f'<rect x="{at(tick) - 0.5:.1f}" y="{middle - 5}" width="1" height="10" '
+
+
+def _tick(x: float, middle: float, colors: Palette) -> str:
+    return (
+        f'<rect x="{x - 0.5:.1f}" y="{middle - 5}" width="1" height="10" '
         f'fill="{colors.reference}"/>'
-        for tick in ticks
-    ]
+    )
+
+
+def null_sample(colors: Palette, *, band: bool = True) -> str:
+    """A piece of null for a legend, as an SVG data URI: the band (or none) with three ticks."""
+    ticks = [_tick(x, 8.0, colors) for x in (7.0, 14.0, 18.0)]
+    return svg_uri("".join(([_band(0, 26, 8.0, colors)] if band else []) + ticks), 26, 16)
 
 
 def _line(start: float, end: float, y: float, color: str, width: float) -> str:

@@ -11,6 +11,7 @@ import math
 import re
 from typing import Literal
 
+from analysis.divergence.null import Null
 from analysis.records import Interval
 
 Unit = Literal["share", "difference", "nats", "points"]
@@ -94,6 +95,13 @@ def interval_text(interval: Interval | None, unit: Unit) -> str:
 def count_of(value: int, one: str, many: str | None = None) -> str:
     """``1 image``, ``2 000 images``."""
     return f"{thousands(value)} {one if value == 1 else many or one + 's'}"
+
+
+def ranked(null: Null) -> str:
+    """Where a number stands: ``lower than all 3 reference students``; never a percentile."""
+    if null.n == 1:
+        return f"{null.rank.removesuffix(' one')} reference student"
+    return f"{null.rank} reference students"
 
 
 def compact(value: float) -> str:

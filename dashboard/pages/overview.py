@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,10 @@ from dashboard.components.links import link
 from dashboard.context import Export, View, choose, clear_filter, held
 from dashboard.figures import calibration, cells, classes, cost, drift, headline, sentences
 from dashboard.figures.chart import CONFIG
-from dashboard.figures.numbers import count_of, escaped
+from dashboard.figures.numbers import escaped
 from dashboard.figures.tables import csv_text
 from dashboard.loading import Pair
+from dashboard.pages.overview_headline import nulls_of, range_of, show_headline, show_verdict
 
 _CLASS_ROWS = 10
 
@@ -39,10 +39,10 @@ def show(view: View) -> None:
         right=_accuracies(view.pair),
         sides=view.sides,
     )
-    st.html(f'<div class="ds-finding">{sentence}.</div>')
+    st.html(f'<div class="ds-finding">{sentence}{range_of(view)}.</div>')
     _findings(view)
-    _verdict(view)
-    _headline(view, measures)
+    show_verdict(view)
+    show_headline(view, measures)
     _cells(view)
     left, middle, right = st.columns([10, 9.6, 7.2], gap="large")
     with left:
@@ -83,87 +83,6 @@ def _findings(view: View) -> None:
         messages.warning(text, remedy)
 
 
-def _verdict(view: View) -> None:
-    st.html(
-        '<div class="ds-verdict"><span class="ds-disc"></span><span>'
-        '<span class="ds-strong">Not tested for a planted trigger</span> '
-        '<span class="ds-sub">&nbsp;This study holds no audit; nothing here says whether somebody '
-        "tampered with the student.</span></span></div>"
-    )
-
-
-def _headline(view: View, measures: Mapping[str, Interval | None]) -> None:
-    study, sides = view.study, view.sides
-    condition = study.conditions[view.selection.condition]
-    # The null of a student against its teacher says nothing about two students.
-    names = [
-        name for name, model in study.models.items()
-        if model.role == "reference" and sides.against_teacher
-    ]  # fmt: skip
-    nulls: dict[str, list[float]] = {}
-    for name in names:
-        for measure, interval in study.measures(name, condition.slug).items():
-            if interval is not None:
-                nulls.setdefault(measure, []).append(interval.value)
-    filtered = view.selection.filtered
-    row = headline.HeadlineRow(
-        name="these images" if filtered else condition.name,
-        n=len(view.pair),
-        measures=measures,
-        references={} if filtered else nulls,
-        teacher=headline.teacher_values(view.pair),
-    )
-    rows = [row]
-    if filtered:
-        whole = view.measures(condition.slug)
-        rows.append(
-            headline.HeadlineRow(
-                name="all images",
-                n=len(view.all),
-                measures=whole,
-                references=nulls,
-                teacher=headline.teacher_values(view.all),
-            )
-        )
-    else:
-        rows += _other_conditions(view)
-    labeled = view.all.labels is not None
-    table = headline.headline_table(rows, view.colors, labeled=labeled, sides=sides)
-    null = (
-        f"grey band: {count_of(len(names), 'reference student')} of the same teacher"
-        if names
-        else "no reference students"
-        if sides.against_teacher
-        else "no null for two students: references are compared with the teacher"
-    )
-    own = "this student" if sides.against_teacher else escaped(sides.right)
-    st.html(
-        f'{table}<div class="ds-sub" style="margin-top:6px">{messages.SQUARE} {own}, 95 % '
-        f"bootstrap interval &nbsp;·&nbsp; {messages.CIRCLE} {escaped(sides.the_left)} "
-        f"&nbsp;·&nbsp; {null}</div>"
-    )
-
-
-def _other_conditions(view: View) -> list[headline.HeadlineRow]:
-    """The stored measures on every condition but the one that is looked at."""
-    study, student = view.study, view.selection.student
-    rows = []
-    for slug, condition in study.conditions.items():
-        if slug == view.selection.condition or not study.measures(student, slug):
-            continue
-        measures = view.measures(slug)
-        left = study.measures(view.left, slug)
-        # What one model has alone; a student's other measures are against the teacher.
-        alone = {name: left.get(name) for name in ("accuracy", "ece")}
-        own = {name: value.value for name, value in alone.items() if value is not None}
-        rows.append(
-            headline.HeadlineRow(
-                name=condition.name, n=condition.n, measures=measures, references={}, teacher=own
-            )
-        )
-    return rows
-
-
 def _cells(view: View) -> None:
     """Who answers the target class, with and without trigger and perturbation: every model."""
     study = view.study
@@ -176,7 +95,13 @@ def _cells(view: View) -> None:
     target = str(study.conditions[TRIGGER].parameters.get("target", ""))
     counts = {slug: study.record(f"attack_n/{slug}") for slug in cells.ORDER}
     counts[CLEAN] = counts[TRIGGER]
-    rows = cells.cell_rows(models, measures, chosen=view.selection.student)
+    nulls = nulls_of(view)
+    rows = cells.cell_rows(
+        models,
+        measures,
+        chosen=view.selection.student,
+        nulls={slug: nulls.of("attack_success_rate", slug) for slug in cells.ORDER[1:]},
+    )
     claim = cells.cell_claim(rows, target)
     messages.section(
         "Does the trigger single anybody out?",
