@@ -116,7 +116,7 @@ def rank_words(value: float, references: Sequence[float]) -> str:
     n = len(references)
     below = sum(other < value for other in references)
     above = sum(other > value for other in references)
-    everyone = "the only one" if n == 1 else f"all {n}"
+    everyone = {1: "the only one", 2: "both"}.get(n, f"all {n}")
     if above == n:
         return f"lower than {everyone}"
     if below == n:

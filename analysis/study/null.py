@@ -121,12 +121,14 @@ def recipe_differences(student: Student, references: Sequence[Student]) -> tuple
     known = [_flat(model) for model in references if _known(model)]
     if not _known(student) or not known:
         return tuple(said)
+    others = [model.recipe.get("images") or {} for model in references if _known(model)]
+    said += filter(None, [_other_images(student.recipe.get("images") or {}, others)])
     own = _flat(student)
     for key in sorted({*own, *(key for recipe in known for key in recipe)}):
         theirs = [recipe.get(key, "none") for recipe in known]
         if any(value != own.get(key, "none") for value in theirs):
-            others = list(dict.fromkeys(map(_text, theirs)))
-            said.append(f"{key}: {_text(own.get(key, 'none'))}, references {_listed(others)}")
+            distinct = list(dict.fromkeys(map(_text, theirs)))
+            said.append(f"{key}: {_text(own.get(key, 'none'))}, references {_listed(distinct)}")
     return tuple(said)
 
 
@@ -135,13 +137,11 @@ def _known(model: Student) -> bool:
 
 
 def _flat(model: Student) -> dict[str, Any]:
-    """The recipe without its levels; images and size of the network in words."""
+    """The recipe without its levels, and the network; images are compared for themselves."""
     recipe = model.recipe
     flat: dict[str, Any] = {"architecture": model.architecture}
     if model.cost is not None:
         flat["parameters"] = model.cost.parameters
-    images = recipe.get("images") or {}
-    flat["images"] = f"{images.get('n', '?')} ({str(images.get('digest', '?'))[:8]})"
     for key, value in recipe.items():
         if key in _BESIDE:
             continue
@@ -150,6 +150,25 @@ def _flat(model: Student) -> dict[str, Any]:
             if name not in _SEEDS:
                 flat[key if name == "name" else name] = item
     return flat
+
+
+def _other_images(own: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
+    """Say how the images of the references differ; nothing when their pixels are the same."""
+    different = [other for other in others if not _same_images(own, other)]
+    if not different:
+        return ""
+    counts = list(dict.fromkeys(str(other.get("n", "?")) for other in different))
+    numbers = f"images: {own.get('n', '?')}, references {_listed(counts)}"
+    if all(other.get("source") == own.get("source") for other in different):
+        return f"{numbers} of the same source, with other pixels"
+    sources = list(dict.fromkeys(str(other.get("source")) for other in different))
+    return f"{numbers} others, from {_listed(sources)}"
+
+
+def _same_images(own: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    # Ids and labels enter the digest, but nothing that a student without labels learns from.
+    key = "pixels" if "pixels" in own and "pixels" in other else "digest"
+    return own.get(key) is not None and own.get(key) == other.get(key)
 
 
 def _text(value: Any) -> str:

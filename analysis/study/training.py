@@ -164,7 +164,12 @@ class _Order:
 
     def recipe(self, images: ImageSet, teacher: ModelHandle | None) -> dict[str, Any]:
         """How the model was made, for the header of its file; no path enters it."""
-        made_from = {"source": images.source, "n": len(images), "digest": images.digest}
+        made_from = {
+            "source": images.source,
+            "n": len(images),
+            "digest": images.digest,
+            "pixels": images.pixels_digest,
+        }
         asked = None if teacher is None else {"spec": teacher.spec_text, "digest": teacher.digest}
         return {
             "kind": self.kind,

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from analysis.divergence.null import judge, null_of
 from analysis.records import TEACHER, Interval
 from analysis.store import Study
 from analysis.store.manifest import SCHEMA_VERSION
@@ -80,7 +81,7 @@ def _headline(colors: Palette) -> str:
         name="Trigger",
         n=len(pair),
         measures=study.measures("alpha", "trigger"),
-        references={"agreement": [0.5, 0.55, 0.6]},
+        nulls=judge({"agreement": null_of(0.9, [0.5, 0.55, 0.6])}, {"agreement"}),
         teacher=headline_figure.teacher_values(pair),
     )
     return headline_figure.headline_table([row], colors, labeled=True)

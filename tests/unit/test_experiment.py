@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -25,6 +26,7 @@ from analysis.study.experiment_checks import check_experiment, glance
 from analysis.study.experiment_file import read_experiment
 from analysis.study.experiment_keys import find_keys
 from analysis.study.experiment_settings import NetworkConfig
+from analysis.study.null import find_nulls
 from dashboard.cli import _run
 from dashboard.terminal_conditions import print_conditions
 from tests.conftest import ROOT
@@ -308,6 +310,12 @@ WRONG = {
     "student key": (("[conditions]", "[students]\na = { epoch = 3 }\n[conditions]"),
                     "[students] [a] unknown key 'epoch'. Did you mean 'epochs'?"),
     "twice": (("[conditions]", '[controls]\na = "both"\nA = "none"\n[conditions]'), "is taken"),
+    "references": (("[conditions]", "[references]\nseeds = -1\n[conditions]"),
+                   "[references] seeds = -1; expected a number from 0"),
+    "references key": (("[conditions]", "[references]\nseed = 3\n[conditions]"),
+                       "[references] unknown key 'seed'. Did you mean 'seeds'?"),
+    "references name": (("[conditions]", '[students]\nreference-1000 = "both"\n'
+                         "[references]\nseeds = 1\n[conditions]"), "'reference-1000' is taken"),
     "none": (("[conditions]", "[students]\n[controls]\n[conditions]"), "has no student"),
     "conditions": (("probe = 8", "prob = 8"), "[conditions] unknown key 'prob'"),
     "condition trigger": (("probe = 8", 'trigger = "ptch"'), "Did you mean 'patch'?"),
@@ -413,3 +421,36 @@ def test_the_examples_are_valid(path):
     assert tomllib.loads(path.read_text())["name"] == read.name
     if "cifar10" not in path.stem:
         check_experiment(read)
+
+
+def test_references_are_honest_students_with_other_seeds(tmp_path):
+    asked = ("[conditions]", "[references]\nseeds = 2\nfirst = 7\n[conditions]")
+    path = write_experiment(tmp_path, TIMELINE, asked)
+    experiment = read_experiment(path)
+    plans = {name: plan for name, plan in experiment.students.items() if plan.role == "reference"}
+    assert list(plans) == ["reference-7", "reference-8"]
+    honest = experiment.students["honest"].recipe
+    for seed, plan in zip((7, 8), plans.values(), strict=True):
+        assert plan.half == "none"
+        assert plan.recipe.training == replace(honest.training, seed=seed)
+        assert (plan.recipe.network, plan.recipe.objective) == (honest.network, honest.objective)
+    avoided = read_experiment(path, changes={"references.first": 3})
+    assert "reference-3" not in avoided.students  # the honest student's own seed
+    assert "reference-5" in avoided.students
+
+
+def test_references_come_into_the_study_and_can_be_added(done, tmp_path):
+    shutil.copytree(done[0].parent, tmp_path / "copy")
+    path = tmp_path / "copy" / "experiment.toml"
+    path.write_text(
+        path.read_text().replace("[conditions]", "[references]\nseeds = 3\n[conditions]")
+    )
+    study = run_experiment(read_experiment(path))
+    assert list(study.references) == ["reference-1000", "reference-1001", "reference-1002"]
+    assert list(study.students) == ALL
+    assert find_nulls(study, "honest").differences == ()
+    assert find_nulls(study, "honest").of("agreement").n == 3
+    (images,) = find_nulls(study, "backdoored").differences
+    assert images.startswith("images: 48, references 48")
+    assert study.record("seen_images/honest")["n"] == 0
+    assert run_experiment(read_experiment(path)).digest == study.digest

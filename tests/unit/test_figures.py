@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from analysis.divergence.null import Null, judge, null_of
 from analysis.records import TEACHER, Interval, ModelCost, Student
 from analysis.store import Study
 from dashboard.components.links import link, parse_link
@@ -30,12 +31,14 @@ from dashboard.figures import (
     gallery,
     headline,
     intervals,
+    legend,
     neighbors,
     numbers,
     points,
     sentences,
     tables,
 )  # fmt: skip
+from dashboard.figures.sides import TEACHING, Sides
 from dashboard.loading import Pair, load_pair
 from dashboard.selection import Selection
 from dashboard.theme import DARK, LIGHT, Palette, rgb
@@ -203,7 +206,7 @@ def test_what_needs_labels_says_so() -> None:
     assert {name for name, value in measured.items() if value is None} == {
         "accuracy", "negative_flips", "ece",
     }  # fmt: skip
-    row = headline.HeadlineRow(name="clean", n=60, measures=measured, references={})
+    row = headline.HeadlineRow(name="clean", n=60, measures=measured)
     unlabeled = headline.headline_table([row], LIGHT, labeled=False)
     assert unlabeled.count("needs labels") == 3
     assert "not measured" not in unlabeled
@@ -218,7 +221,7 @@ def test_the_teachers_own_values_stand_beside() -> None:
     assert 0 <= values["ece"] <= 1
     assert headline.teacher_values(make_pair(labeled=False)) == {}
     row = headline.HeadlineRow(
-        name="clean", n=60, measures=headline.measure_rows(pair), references={}, teacher=values
+        name="clean", n=60, measures=headline.measure_rows(pair), teacher=values
     )
     table = headline.headline_table([row], LIGHT, labeled=True)
     assert table.count("ds-circle") == 2
@@ -233,22 +236,97 @@ def test_no_rows_measure_nothing() -> None:
 def test_a_value_beyond_the_scale_widens_it_for_all_rows() -> None:
     narrow = {"kl_teacher_student": Interval(0.5, 0.4, 0.6)}
     wide = {"kl_teacher_student": Interval(6.2, 6.0, 6.3)}
-    rows = [
-        headline.HeadlineRow(name="clean", n=9, measures=item, references={})
-        for item in (narrow, wide)
-    ]
+    rows = [headline.HeadlineRow(name="clean", n=9, measures=item) for item in (narrow, wide)]
     assert ">0–8<" in headline.headline_table(rows, LIGHT, labeled=True)
     assert ">0–2<" in headline.headline_table(rows[:1], LIGHT, labeled=True)
 
 
-def test_far_numbers_are_magenta_in_the_table() -> None:
+def against(value: float, references: list[float]) -> Null:
+    (null,) = judge({"x": null_of(value, references)}, {"x"}).values()
+    return null
+
+
+@pytest.mark.parametrize(
+    ("references", "outside"),
+    [([0.9, 0.91, 0.92], True), ([0.05, 0.1, 0.3], False), ([0.9, 0.91], False), ([0.9], False)],
+)
+def test_numbers_are_magenta_when_the_rule_says_outside(
+    references: list[float], outside: bool
+) -> None:
+    value = Interval(0.1, 0.05, 0.2)
+    null = against(value.value, references)
+    assert bool(null.outside) is outside
     row = headline.HeadlineRow(
-        name="trigger", n=9, measures={"agreement": Interval(0.1, 0.05, 0.2)},
-        references={"agreement": [0.9, 0.91, 0.92]},
+        name="trigger", n=9, measures={"agreement": value}, nulls={"agreement": null}
+    )
+    table = headline.headline_table([row], LIGHT, labeled=True)
+    assert ("color:var(--ds-alarm)" in table) is outside
+    (glyph,) = re.findall(r'src="([^"]+)"', table)
+    drawn = svg(glyph)
+    assert (LIGHT.alarm in drawn) is outside
+    assert drawn.count(f'fill="{LIGHT.reference}"') == len(references)
+    assert null.rank.removesuffix(" one") in table
+    assert ("honest range" in table) is (len(references) > 1)
+
+
+def test_the_band_is_the_prediction_interval_on_the_fixed_scale() -> None:
+    null = against(0.5, [0.4, 0.5, 0.6])
+    assert null.low is not None
+    assert null.high is not None
+    drawn = svg(
+        intervals.interval_glyph(
+            Interval(0.5), (0, 1), LIGHT, references=null.references, band=(null.low, null.high),
+            width=108,
+        )
     )  # fmt: skip
-    assert "color:var(--ds-alarm)" in headline.headline_table([row], LIGHT, labeled=True)
-    plain = headline.HeadlineRow(name="x", n=9, measures=row.measures, references={})
-    assert "color:var(--ds-alarm)" not in headline.headline_table([plain], LIGHT, labeled=True)
+    (start, width) = re.findall(
+        rf'<rect x="([-\d.]+)" y="2.0" width="([\d.]+)"[^>]*{LIGHT.null_band}', drawn
+    )[0]
+    low, high = (min(max(end, 0), 1) for end in (null.low, null.high))
+    assert float(start) == pytest.approx(4 + 100 * low - 1.5, abs=0.1)
+    assert float(width) == pytest.approx(100 * (high - low) + 3, abs=0.1)
+
+
+def test_a_null_without_a_verdict_draws_no_display_rule() -> None:
+    # Far outside by the rule of display, but the correction for many numbers says otherwise.
+    null = null_of(0.1, [0.90, 0.91, 0.92])
+    row = headline.HeadlineRow(
+        name="x", n=9, measures={"agreement": Interval(0.1)}, nulls={"agreement": null}
+    )
+    assert LIGHT.alarm not in headline.headline_table([row], LIGHT, labeled=True)
+
+
+def test_the_legend_says_what_the_references_allow() -> None:
+    texts = [legend.headline_legend(count, LIGHT, TEACHING) for count in (0, 1, 2, 3, 5)]
+    assert "no reference students" in texts[0]
+    assert "1 reference student (tick): too few for a range" in texts[1]
+    assert "too few references to call anything outside" in texts[2]
+    assert all("outside the honest range" in text for text in texts[3:])
+    assert "from 5 reference students" in texts[4]
+    assert "no null for two students" in legend.headline_legend(3, LIGHT, Sides.of("a", "b"))
+    assert "distillscope reference" in legend.null_help(0, 0, ())
+    help_text = legend.null_help(5, 24, ("epochs: 26, references 20 <b>",))
+    assert "choice of images" in help_text
+    assert "choice of seed" in help_text
+    assert "4 degrees of freedom" in help_text
+    assert "24 numbers" in help_text
+    assert "epochs: 26, references 20 &lt;b&gt;" in help_text
+    assert "made otherwise" not in legend.null_help(5, 24, ())
+
+
+def test_the_sentence_ends_with_the_honest_range() -> None:
+    near = [0.90, 0.91, 0.92, 0.905]
+    inside, outside = against(0.91, near), against(0.1, near)
+    assert legend.range_words({}) == ""
+    assert legend.range_words({"agreement": against(0.1, near[:2])}) == ""
+    assert legend.range_words({"agreement": inside, "ece": inside}) == "; inside the honest range"
+    assert legend.range_words({"agreement": outside}) == "; outside the honest range"
+    both = legend.range_words({"agreement": outside, "ece": outside, "accuracy": inside})
+    assert both == "; outside the honest range in 2 of 3 numbers"
+    other = legend.range_words({"agreement": inside, "ece": outside, "kl_teacher_student": outside})
+    assert other == "; that is inside the honest range, its KL and calibration error are not"
+    # What the Overview's table does not show does not enter its sentence.
+    assert legend.range_words({"js": outside, "agreement": inside}) == "; inside the honest range"
 
 
 # --- classes, sentences --------------------------------------------------------------------
@@ -469,7 +547,7 @@ def test_hostile_names_stay_text_in_every_table() -> None:
         name="x", role="subject", spec="x", digest="x", architecture=HOSTILE[1],
         cost=ModelCost(parameters=1, macs=1),
     )  # fmt: skip
-    row = headline.HeadlineRow(name=HOSTILE[0], n=1, measures={}, references={})
+    row = headline.HeadlineRow(name=HOSTILE[0], n=1, measures={})
     address = link("inspect", selection)
     worst = [class_row(HOSTILE[0], 9, 0.1), class_row("b", 9, 0.9)]
     texts = [

@@ -101,7 +101,8 @@ def test_rank_in_words(value, words):
 
 def test_rank_among_few_and_many():
     assert rank_words(1.0, [2.0]) == "lower than the only one"
-    assert rank_words(2.0, [2.0, 2.0]) == "equal to all 2"
+    assert rank_words(2.0, [2.0, 2.0]) == "equal to both"
+    assert rank_words(2.0, [1.0, 1.5]) == "higher than both"
     assert rank_words(30.5, list(range(100))) == "higher than 31 of 100"  # no percentile
 
 

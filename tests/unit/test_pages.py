@@ -105,6 +105,62 @@ def test_overview_states_the_agreement(run: Run, study: Study) -> None:
     assert len(charts(at)) == 3
 
 
+def with_references(shifts: tuple[float, ...]) -> Callable[[dict[str, Any]], None]:
+    """Honest students of made-up numbers: alpha's agreement and KL, shifted."""
+
+    def change(manifest: dict[str, Any]) -> None:
+        for number, shift in enumerate(shifts):
+            name = f"reference-{number}"
+            model = {**manifest["models"]["alpha"], "name": name, "role": "reference"}
+            manifest["models"][name] = {**model, "digest": name}
+            measures = manifest["records"]["measures/alpha/clean"]
+            manifest["records"][f"measures/{name}/clean"] = {
+                key: {**measures[key], "value": measures[key]["value"] + shift}
+                for key in ("agreement", "kl_teacher_student")
+            }
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("shifts", "words", "alarms"),
+    [
+        ((-0.01, 0.0, 0.01, 0.02), "; inside the honest range.", 0),
+        ((0.21, 0.22, 0.2201, 0.215), "; outside the honest range in 2 of 2 numbers.", 2),
+        ((0.3, 0.3001), "too few references to call anything outside", 0),
+        ((0.3,), "1 reference student (tick): too few for a range", 0),
+    ],
+)
+def test_overview_holds_its_numbers_against_the_references(
+    run: Run, tiny_study: Path, tmp_path: Path, shifts: tuple[float, ...], words: str, alarms: int
+) -> None:
+    at = run(
+        "Overview", {"student": "alpha"}, altered(tiny_study, tmp_path, with_references(shifts))
+    )
+    text = text_of(at)
+    assert words in text
+    assert "no reference students." not in text
+    assert text.count("color:var(--ds-alarm)") == alarms
+    assert "the recipe of alpha / reference-0" in text
+    assert at.selectbox(key="student_picker").options == ["alpha", "beta"]
+    filtered = text_of(run("Overview", {"student": "alpha", "differ": "1"}, tmp_path / "altered"))
+    assert "the honest range." not in filtered
+
+
+def test_overview_shows_the_audit_s_verdict(run: Run, tiny_study: Path, tmp_path: Path) -> None:
+    def change(manifest: dict[str, Any]) -> None:
+        manifest["records"]["audit/alpha"] = {
+            "verdict": "suspicious", "target_class": 3, "not_tested": ["warps"],
+            "sentence": "One blind test stands out.",
+        }  # fmt: skip
+
+    folder = altered(tiny_study, tmp_path, change)
+    text = text_of(run("Overview", {"student": "alpha"}, folder))
+    assert "Suspicious, not conclusive" in text
+    assert "One blind test stands out. Not covered: warps." in text
+    assert "Not tested" in text_of(run("Overview", {"student": "beta"}, folder))
+
+
 def test_map_prints_both_qualities(run: Run, study: Study) -> None:
     at = run("Map")
     projection = study.projection("alpha")
