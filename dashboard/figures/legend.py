@@ -84,9 +84,8 @@ def _differences(differences: Sequence[str]) -> str:
     if not differences:
         return ""
     said = "; ".join(escaped(text, 160) for text in differences)
-    return (
-        f'<div class="ds-note">The references were made otherwise than this student. {said}.</div>'
-    )
+    text = f"The references differ from this student in more than the seed: {said}."
+    return f'<div class="ds-note">{text}</div>'
 
 
 def range_words(nulls: Mapping[str, Null]) -> str:

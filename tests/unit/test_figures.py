@@ -311,7 +311,7 @@ def test_the_legend_says_what_the_references_allow() -> None:
     assert "4 degrees of freedom" in help_text
     assert "24 numbers" in help_text
     assert "epochs: 26, references 20 &lt;b&gt;" in help_text
-    assert "made otherwise" not in legend.null_help(5, 24, ())
+    assert "more than the seed" not in legend.null_help(5, 24, ())
 
 
 def test_the_sentence_ends_with_the_honest_range() -> None:
