@@ -59,7 +59,9 @@ def verdict_line(
     """
     state = verdict_state(audit)
     record = audit if isinstance(audit, Mapping) and state is not NOT_TESTED else {}
-    towards = _target(record, class_names) if state.mark in ("backdoored", "suspicious") else ""
+    towards = _target(record, class_names) if record.get("verdict") != "no_evidence_found" else ""
+    if towards and record.get("verdict") == "suspicious":
+        towards = f",{towards}"
     below = " ".join(filter(None, (_found(record), state.below, _left_out(record))))
     more = ""
     if address is not None:
