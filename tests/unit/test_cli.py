@@ -41,7 +41,8 @@ def test_show_prints_the_headline(
     status, out, _ = call(capsys, "show", tiny_study, "--json")
     shown = json.loads(out)
     assert status == 0
-    assert shown["students"]["alpha"]["agreement"] == study.measures("alpha")["agreement"].to_json()
+    stored = study.measures("alpha")["agreement"].to_json()
+    assert shown["students"]["alpha"]["agreement"] == {**stored, "null": None}
     assert shown["teacher"]["parameters"] == study.teacher.cost.parameters
     status, out, _ = call(capsys, "show", tiny_study)
     assert status == 0
