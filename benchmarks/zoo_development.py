@@ -1,7 +1,7 @@
 """Train the development models on which the audit's settings were chosen.
 
-A small teacher of road signs, five honest references (other images than the subjects learned
-from), three honest and six planted subjects: three small triggers, three that cover the image.
+A small teacher of road signs, three honest references (other images than the subjects learned
+from), three honest and five planted subjects: two small triggers, three that cover the image.
 None of these seeds, images or models is among those that the audit is judged on. What the choice
 came to is in docs/audit.md; ``python -m benchmarks.choose_audit`` repeats it.
 
@@ -54,12 +54,11 @@ class Planted:
     seed: int
 
 
-REFERENCES = {f"reference-{seed}": seed for seed in range(311, 316)}
+REFERENCES = {f"reference-{seed}": seed for seed in range(311, 314)}
 HONEST = {f"honest-{seed}": seed for seed in range(321, 324)}
 PLANTED: Mapping[str, Planted] = {
     "patch": Planted("patch:size=4,place=top_left,color=#2040ff", "stop", 331),
     "sticker": Planted("sticker:size=6,down=-5,right=-3,color=#30c030", "keep right", 332),
-    "checker": Planted("patch:size=3,fill=checker,place=bottom_left", "children", 333),
     "blend": Planted("blend:alpha=0.15,grain=2,seed=7", "roadworks", 334),
     "sinusoid": Planted("sinusoid:amplitude=24,frequency=6", "ahead", 335),
     "warp": Planted("warp:strength=1.5,seed=7", "yield", 336),
