@@ -37,7 +37,8 @@ class Inverted:
 
     ``log_size`` (K,): natural logarithm of the size at which ``config.level`` of the unseen
     images are moved, at most the logarithm of the family's bound. ``censored`` (K,): the search
-    gave the class up, or found nothing below the bound. ``flip_student`` and ``flip_teacher``
+    gave the class up (it then counts as no larger than the largest of those that were searched to
+    the end), or found nothing below the bound. ``flip_student`` and ``flip_teacher``
     (K,): shares of unseen images that each answers with the class under the trigger as it was
     found, NaN where none was. ``parts`` holds the triggers, ``passes`` what they cost in
     forward-backward passes of one image through one model (a forward pass counts a third).
@@ -167,6 +168,7 @@ def _measure(
         strength, reached = _strength(pair, family, pool, parameters, chosen, rows, config)
         read = family.size(family.scaled(parameters, strength), pool.shape).log()
         sizes[chosen] = torch.where(reached, read, bound).clamp(max=bound)
+        sizes = _censored(sizes, found.given_up)
         shown = 1 + _HALVINGS + (pair.teacher is not None)
         passes += FORWARD * shown * sum(map(len, rows))
     return Inverted(
@@ -183,6 +185,16 @@ def _measure(
         seconds=0.0,
         precision="",
     )
+
+
+def _censored(sizes: Tensor, given_up: Tensor) -> Tensor:
+    """Let no class that was given up count as larger than those that were searched to the end.
+
+    It came out behind them when it was given up, and would have shrunk as they did: the largest
+    of them is the bound at which it is censored.
+    """
+    kept = sizes[~given_up]
+    return torch.where(given_up, sizes.clamp(max=kept.max()), sizes) if len(kept) else sizes
 
 
 def _rows(pool: Pool, label: int, count: int) -> Tensor:
