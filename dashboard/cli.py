@@ -21,6 +21,7 @@ from analysis.records import TEACHER
 from analysis.store import Study, delete_orphans, holding_workspace, workspace_cache
 from dashboard import (
     cli_attack,
+    cli_audit,
     cli_experiment,
     cli_layers,
     cli_reference,
@@ -197,6 +198,7 @@ cli_attack.register(app)
 cli_experiment.register(app)
 cli_layers.register(app)
 cli_reference.register(app)
+cli_audit.register(app)
 
 
 @app.command()
@@ -312,22 +314,9 @@ def _conditions(
 def _students(
     values: Sequence[str], checkpoints: Sequence[str] | None, references: Sequence[str] | None
 ) -> dict[str, Any]:
-    from analysis.study.specs import (
-        StudentSpec,
-        default_name,
-        expand_checkpoints,
-        expand_references,
-    )
+    from analysis.study.specs import expand_checkpoints, expand_references, name_students
 
-    students: dict[str, Any] = {}
-    for value in values:
-        match = _STUDENT.fullmatch(value)
-        name, spec = (match["name"], match["spec"]) if match else (default_name(value), value)
-        if name in students:
-            raise InputError(
-                f"two students are named {name!r}", remedy="name them: --student NAME=SPEC"
-            )
-        students[name] = StudentSpec(spec=spec)
+    students: dict[str, Any] = {**name_students(values)}
     for value in checkpoints or ():
         match = _STUDENT.fullmatch(value)
         if match is None or match["name"] not in students:

@@ -34,6 +34,11 @@ CELL = (
     "kl_teacher_student",
 )
 
+EVIDENCE = (
+    "test", "class", "statistic", "null", "p_value", "p_kind", "corrected_p_value", "seconds",
+    "passes", "sentence",
+)  # fmt: skip
+
 
 def headline(study: Study, *, left: str = TEACHER) -> dict[str, Any]:
     """Return the study's headline as JSON.
@@ -79,10 +84,23 @@ def headline(study: Study, *, left: str = TEACHER) -> dict[str, Any]:
                 },
                 "worst_class": worst_class(study, name) if left == TEACHER else None,
                 "findings": study.record(f"findings/{name}", []),
+                "audit": audit_headline(study, name),
             }
             for name, model in students.items()
         },
         "conditions": {slug: _condition(study, slug, nulls) for slug in study.conditions},
+    }
+
+
+def audit_headline(study: Study, student: str) -> dict[str, Any] | None:
+    """Return the verdict on ``student`` with its evidence, or None when it was not audited."""
+    data = study.record(f"audit/{student}")
+    if data is None:
+        return None
+    return {
+        **{key: data.get(key) for key in ("verdict", "target_class", "p_value", "p_kind")},
+        "evidence": [{key: item.get(key) for key in EVIDENCE} for item in data["evidence"]],
+        "not_tested": data["not_tested"],
     }
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from analysis.errors import InputError
 from analysis.records import REFERENCE, TEACHER, Role
 
+_NAMED = re.compile(r"(?P<name>[A-Za-z0-9._-]+)=(?P<spec>.+)", re.DOTALL)
 _EPOCH = re.compile(r"(\d+)(?!.*\d)")
 
 
@@ -32,6 +33,20 @@ def default_name(spec: str) -> str:
     weights = spec.rsplit("@", 1)[-1].split(",", 1)[0]
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(weights).stem).strip("-.")[:64]
     return "student" if stem.lower() in ("", TEACHER) else stem
+
+
+def name_students(values: Sequence[str]) -> dict[str, StudentSpec]:
+    """Return the students that ``values``, each ``[NAME=]SPEC``, name."""
+    students: dict[str, StudentSpec] = {}
+    for value in values:
+        match = _NAMED.fullmatch(value)
+        name, spec = (match["name"], match["spec"]) if match else (default_name(value), value)
+        if name in students:
+            raise InputError(
+                f"two students are named {name!r}", remedy="name them: --student NAME=SPEC"
+            )
+        students[name] = StudentSpec(spec=spec)
+    return students
 
 
 def expand_checkpoints(name: str, pattern: str, student: StudentSpec) -> dict[str, StudentSpec]:
