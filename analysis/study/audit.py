@@ -168,7 +168,7 @@ class _Audit:
             seconds_references=references.seconds
             + sum(one.seconds for row in others for one in row.values()),
             passes=sum(one.passes for one in own.values()),
-            settings=self.config.inversion.key(),
+            settings={**self.config.inversion.key(), "references": self.config.references},
             trusted={
                 "source": self.images.source,
                 "n": len(self.images),

@@ -1,4 +1,4 @@
-"""Run an experiment: train a teacher, poison, distill every student, compare.
+"""Run an experiment: train a teacher, poison, distill every student, compare, audit.
 
 What is made lies beside the study in ``OUT.run/``, named by the digest of what it was made from,
 so that a run that was killed goes on and several experiments can share one such folder.
@@ -6,13 +6,16 @@ so that a run that was killed goes on and several experiments can share one such
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from analysis.attack.report import PoisonReport
 from analysis.errors import StudyError
 from analysis.store import Progress, Study, silent
 from analysis.store.manifest import MANIFEST
+from analysis.study.audit import audit_study
 from analysis.study.experiment_checks import check_experiment
 from analysis.study.experiment_keys import Keys, find_keys
 from analysis.study.experiment_run import PROVENANCE, ExperimentRun
@@ -36,12 +39,45 @@ def run_experiment(
     """
     check_experiment(experiment, trusted_code)
     keys = find_keys(experiment)
-    finished = _finished(experiment, keys)
-    if finished is not None:
-        return finished
-    out = experiment.out
-    folder = out.with_name(f"{out.name}.run") if runs is None else Path(runs)
-    return ExperimentRun(experiment, keys, folder, tuple(trusted_code), progress).complete()
+    study = _finished(experiment, keys)
+    if study is None:
+        out = experiment.out
+        folder = out.with_name(f"{out.name}.run") if runs is None else Path(runs)
+        study = ExperimentRun(experiment, keys, folder, tuple(trusted_code), progress).complete()
+    return _audited(study, experiment, tuple(trusted_code), progress)
+
+
+def _audited(
+    study: Study, experiment: Experiment, trusted_code: tuple[str | Path, ...], progress: Progress
+) -> Study:
+    """Audit the students that this plan has not audited yet."""
+    plan = experiment.audit
+    if plan is None:
+        return study
+    settings = {**plan.config.inversion.key(), "references": plan.references}
+    asked = json.loads(json.dumps({"budget": plan.budget, **settings}))
+    missing = [name for name in study.students if _asked(study, name) != asked]
+    if not missing:
+        return study
+    return audit_study(
+        study.path,
+        students=missing,
+        images=plan.images,
+        references=plan.given,
+        config=plan.config,
+        trusted_code=trusted_code,
+        device=experiment.device,
+        progress=progress,
+    )
+
+
+def _asked(study: Study, student: str) -> dict[str, Any] | None:
+    """Budget and settings of the audit that the study holds of ``student``, or None."""
+    found = study.record(f"audit/{student}")
+    if found is None:
+        return None
+    settings = {key: value for key, value in found["settings"].items() if key != "family"}
+    return {"budget": found["budget"], **settings}
 
 
 def poison_report(study: Study) -> PoisonReport | None:

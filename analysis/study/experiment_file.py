@@ -18,6 +18,7 @@ from analysis.errors import ConfigError, DistillscopeError, nearest
 from analysis.records import REFERENCE, Role, check_student_name
 from analysis.study.conditions import check_conditions
 from analysis.study.experiment_settings import (
+    AuditPlan,
     Experiment,
     ImagesConfig,
     Recipe,
@@ -30,7 +31,7 @@ from analysis.study.stages import CompareConfig, ConditionConfig
 TOP = ("name", "out", "seed")
 SECTIONS = (
     "images", "teacher", "attack", "distillation", "students", "controls", "references",
-    "conditions", "comparison",
+    "conditions", "comparison", "audit",
 )  # fmt: skip
 REQUIRED = ("images", "teacher", "attack", "distillation")
 STUDENTS: Mapping[str, str] = {"backdoored": "both"}
@@ -84,6 +85,7 @@ def read_experiment(
         attack=attack,
         students=_students(values, common),
         comparison=_comparison(values, base, attack, seed),
+        audit=_audit(values, base, seed),
     )
 
 
@@ -177,12 +179,14 @@ def _located(text: str, base: Path) -> str:
 
 def _images(values: Mapping[str, Any], base: Path) -> ImagesConfig:
     config = ImagesConfig.from_mapping(values)
-    built_in = {name for name, source in SOURCES.items() if source.built_in}
-    located = {
-        name: source if re.split("[:,]", source)[0] in built_in else _located(source, base)
-        for name, source in config.sources().items()
-    }
+    located = {name: _source(source, base) for name, source in config.sources().items()}
     return ImagesConfig(**{**config.to_mapping(), **located})
+
+
+def _source(source: str, base: Path) -> str:
+    """A source of images: a path from ``base``, or a generator's text as it is."""
+    built_in = {name for name, kind in SOURCES.items() if kind.built_in}
+    return source if re.split("[:,]", source)[0] in built_in else _located(source, base)
 
 
 def _teacher(values: Mapping[str, Any], base: Path, common: _Common) -> str | Recipe:
@@ -283,6 +287,18 @@ def _comparison(
         if "attack" in own:
             raise ConfigError("attack", remedy="write it as the section [conditions]")
         return CompareConfig.from_mapping({"seed": seed, **own, "attack": conditions})
+
+
+def _audit(values: Mapping[str, Any], base: Path, seed: int) -> AuditPlan | None:
+    if "audit" not in values:
+        return None
+    with _section("audit"):
+        given = dict(values["audit"])
+        search = {"seed": seed, **dict(given.pop("search", {}))}
+        for key, locate in (("images", _source), ("given", _located)):
+            if isinstance(given.get(key), str):
+                given[key] = locate(given[key], base)
+        return AuditPlan.from_mapping({**given, "search": search})
 
 
 def _number(value: Any) -> Any:

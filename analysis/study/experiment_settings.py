@@ -16,6 +16,7 @@ from analysis.errors import ConfigError, nearest
 from analysis.models.architectures import find_architecture
 from analysis.models.normalization import Normalization
 from analysis.records import Role
+from analysis.study.audit_settings import AuditConfig
 from analysis.study.stages import CompareConfig
 
 VERSION = 1
@@ -148,6 +149,20 @@ class StudentPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AuditPlan(AuditConfig):
+    """The audit of all students once they are compared."""
+
+    images: str | None = field(None, "trusted images (default: those of inspection)")
+    given: str | None = field(None, "a folder of honest students, the references")
+
+    @property
+    def config(self) -> AuditConfig:
+        """The audit's own settings."""
+        names = [spec.name for spec in dataclasses.fields(AuditConfig)]
+        return AuditConfig(**{name: getattr(self, name) for name in names})
+
+
+@dataclass(frozen=True, kw_only=True)
 class Experiment:
     """A whole experiment; ``teacher`` is a model spec, or the recipe to train one."""
 
@@ -160,3 +175,4 @@ class Experiment:
     attack: AttackConfig
     students: Mapping[str, StudentPlan]
     comparison: CompareConfig
+    audit: AuditPlan | None = None

@@ -1,0 +1,68 @@
+"""The section [audit] of an experiment."""
+
+from __future__ import annotations
+
+import pytest
+
+from analysis.audit.record import read_audit
+from analysis.errors import ConfigError
+from analysis.study import audit_inversion
+from analysis.study.experiment import run_experiment
+from analysis.study.experiment_file import read_experiment
+from tests.experiment_files import squares, write_experiment
+
+AUDIT = """
+[audit]
+budget = "fast"
+images = "trusted.npz"
+restarts = 1
+references = 0
+
+[audit.search]
+steps = 4
+batch = 4
+asked = 2
+images = 16
+measured = 8
+
+[controls]
+honest = "none"
+
+[comparison]"""
+
+
+def written(folder, audit=AUDIT):
+    squares(folder / "trusted.npz", 90, 5)
+    return write_experiment(folder, ("\n[comparison]", audit))
+
+
+def test_students_are_audited_once_they_are_compared(tmp_path, monkeypatch):
+    experiment = read_experiment(written(tmp_path))
+    assert experiment.audit is not None
+    assert experiment.audit.search.seed == 3
+    study = run_experiment(experiment)
+    for name in ("backdoored", "honest"):
+        report = read_audit(study, name)
+        assert report is not None
+        assert report.budget == "fast"
+        assert not report.trusted["inspection_set"]
+
+    def no_search(*arguments, **settings):
+        raise AssertionError("searched again")
+
+    monkeypatch.setattr(audit_inversion, "invert", no_search)
+    again = run_experiment(read_experiment(tmp_path / "experiment.toml"))
+    assert again.digest == study.digest
+
+
+@pytest.mark.parametrize(
+    ("audit", "message"),
+    [
+        ('\n[audit]\nbuget = "fast"\n[comparison]', "budget"),
+        ('\n[audit]\nbudget = "fats"\n[comparison]', "fast"),
+        ("\n[audit.search]\nstepps = 3\n[comparison]", "steps"),
+    ],
+)
+def test_wrong_values_are_refused_before_anything_runs(tmp_path, audit, message):
+    with pytest.raises(ConfigError, match=message):
+        read_experiment(written(tmp_path, audit))
