@@ -28,7 +28,7 @@ class Subject:
 
     @property
     def device(self) -> torch.device:
-        """Where pixels are wanted; the models may live on different devices."""
+        """Where pixels are wanted: on the device that all models share."""
         return self.models[-1].device
 
     @property
