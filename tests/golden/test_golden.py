@@ -20,11 +20,21 @@ from analysis.records import TEACHER, Interval
 from analysis.store import Study
 from analysis.store.manifest import SCHEMA_VERSION
 from analysis.study.headline import headline
-from dashboard.figures import answers, attributions, calibration, cells, classes, cost, drift
+from dashboard.figures import (
+    answers,
+    attributions,
+    calibration,
+    cells,
+    classes,
+    cost,
+    drift,
+    layers,
+)
 from dashboard.figures import headline as headline_figure
 from dashboard.figures.intervals import interval_glyph
 from dashboard.figures.sentences import headline_sentence
 from dashboard.loading import Pair, load_pair
+from dashboard.loading_layers import LayerGrid
 from dashboard.theme import DARK, LIGHT, Palette
 
 HERE = Path(__file__).parent
@@ -136,6 +146,23 @@ def _glyphs(colors: Palette) -> str:
     return "\n".join(drawn)
 
 
+def _layers(colors: Palette) -> Any:
+    rows, columns = np.indices((4, 3))
+    values = 0.9 - 0.25 * np.abs(rows - 1.4 * columns)
+    null = np.stack([np.full((4, 3), value) for value in (-0.01, 0.02)])
+    grid = LayerGrid(values=values, null=null)
+    names = tuple("abcd"), tuple("xyz")
+    return [
+        plotly(layers.layer_matrix("knn", grid, *names, colors, chosen=(1, 2))),
+        plotly(
+            layers.profile_figure(
+                "cka", grid.profile, names[1], colors,
+                others={"Clean": grid.profile}, references=[grid.profile],
+            )
+        ),
+    ]  # fmt: skip
+
+
 def _map(colors: Palette) -> str:
     values = np.outer(np.linspace(-1, 1, 6), np.linspace(-1, 1, 6)).astype(np.float32)
     _, _, data = attributions.map_picture(values, 1.0, colors).partition("base64,")
@@ -154,6 +181,7 @@ GOLDEN: dict[str, Callable[[Palette], Any]] = {
     "cost.html": _cost,
     "glyphs.txt": _glyphs,
     "map.txt": _map,
+    "layers.json": _layers,
 }
 
 
