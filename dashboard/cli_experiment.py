@@ -9,6 +9,7 @@ import typer
 
 from dashboard import terminal
 from dashboard.terminal_conditions import print_conditions, print_sweep
+from dashboard.terminal_null import print_nulls
 
 Experiment = Annotated[
     Path,
@@ -47,6 +48,7 @@ def run(
         study = run_experiment(read, trusted_code=trust_code or (), progress=progress)
     terminal.print_study(study)
     print_conditions(study)
+    print_nulls(study)
     report = poison_report(study)
     for warning in () if report is None else report.warnings:
         print(f"! {warning}")

@@ -11,6 +11,7 @@ from analysis.store import Study
 from analysis.store.manifest import Manifest
 from analysis.study.headline import headline
 from analysis.study.null import JUDGED, find_nulls, recipe_differences
+from dashboard.terminal_null import print_nulls
 
 RECIPE = {
     "kind": "distill",
@@ -173,3 +174,26 @@ def test_another_network_and_an_unknown_recipe_are_differences():
     )
     unknown = model("s", "subject", recipe={"training": {}})
     assert recipe_differences(unknown, [model("r1")]) == ("the recipe of s is not known",)
+
+
+def test_the_terminal_prints_each_judged_number(capsys):
+    print_nulls(make_study())
+    lines = capsys.readouterr().out.splitlines()
+    assert "s against 4 reference students (null: 95 % of new honest students)" in lines
+    (trigger,) = [
+        line for line in lines if "ASR" in line and "outside the honest range" in line
+    ]  # fmt: skip
+    assert "90.0" in trigger
+    assert "higher than all 4" in trigger
+    assert sum("outside the honest range" in line for line in lines) == 2
+    assert not any("js" in line for line in lines)
+
+
+def test_the_terminal_says_what_is_missing(capsys):
+    print_nulls(make_study(references={}))
+    assert capsys.readouterr().out == ""
+    print_nulls(make_study(references={"r2": 0.96}))
+    out = capsys.readouterr().out
+    assert "against 1 reference student (" in out
+    assert "too few" in out
+    assert "outside" not in out
