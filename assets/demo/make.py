@@ -7,15 +7,19 @@ Further seeds (``--seed 102``) leave their numbers in ``log.json`` and nothing e
 
 Everything unfinished is kept in ``--work`` and gone on with; whoever changes the recipe deletes
 that folder. The test images, on which the demo compares, are looked at once, at the end.
+``cpu_seconds`` in the log is processor time by step, summed over all runs that were needed: the
+figure that a busy machine does not change. A step that was killed without notice is not in it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +66,9 @@ def training_images(seed: int) -> str:
 
 def make(work: Path, seed: int, threads: int) -> None:
     """Train the teacher and the students of ``seed`` in ``work``, measure, ship, log."""
-    training = load_images(training_images(seed), name="training", progress=show)
-    validation = load_images(VALIDATION_IMAGES, name="validation", progress=show)
+    with metered(work, "images"):
+        training = load_images(training_images(seed), name="training", progress=show)
+        validation = load_images(VALIDATION_IMAGES, name="validation", progress=show)
     common = {**COMMON, "seed": seed, "threads": threads}
     histories = {}
 
@@ -81,13 +86,14 @@ def make(work: Path, seed: int, threads: int) -> None:
 
     teacher = work / "teacher.safetensors"
     histories["teacher"] = once(teacher, make_teacher)
-    attack = attack_images(
-        teacher=str(teacher),
-        images=training,
-        out=work / "poisoned",
-        config=poisoning(seed),
-        progress=show,
-    )
+    with metered(work, "attack"):
+        attack = attack_images(
+            teacher=str(teacher),
+            images=training,
+            out=work / "poisoned",
+            config=poisoning(seed),
+            progress=show,
+        )
 
     def make_student(out: Path) -> None:
         distill_model(
@@ -104,15 +110,19 @@ def make(work: Path, seed: int, threads: int) -> None:
 
     for name in HALVES:
         histories[name] = once(work / f"{name}.safetensors", make_student)
+    with metered(work, "test"):
+        measured = measure(work, HALVES, show)
+    seconds = read_seconds(work)
     entry: dict[str, Any] = {
         "images": {"training": training_images(seed), "validation": VALIDATION_IMAGES},
         "poison": attack.report.to_json(),
-        "test": measure(work, HALVES, show),
+        "test": measured,
         "models": {name: history.to_json() for name, history in histories.items()},
         "provenance": {
             "torch": torch.__version__,
             "processor": platform.machine(),
             "threads": threads,
+            "cpu_seconds": {**seconds, "all": round(sum(seconds.values()), 1)},
         },
     }
     if seed == SHIPPED_SEED:
@@ -140,8 +150,28 @@ def distillation_images(attack: AttackedImages, training: ImageSet, half: str) -
 def once(out: Path, make_model: Callable[[Path], None]) -> History:
     """Make the model ``out`` unless it is there; return its history."""
     if not out.exists():
-        make_model(out)
+        with metered(out.parent, out.stem):
+            make_model(out)
     return History.from_json(json.loads((run_folder(out) / "history.json").read_text()))
+
+
+@contextmanager
+def metered(work: Path, step: str) -> Iterator[None]:
+    """Add the processor seconds of a step, child processes included, to those in ``work``."""
+    begun = sum(os.times()[:4])
+    try:
+        yield
+    finally:
+        seconds = read_seconds(work)
+        spent = seconds.get(step, 0.0) + sum(os.times()[:4]) - begun
+        work.mkdir(parents=True, exist_ok=True)
+        write_json(work / "cpu.json", {**seconds, step: round(spent, 1)})
+
+
+def read_seconds(work: Path) -> dict[str, float]:
+    """Processor seconds by step, as far as ``work`` has come."""
+    path = work / "cpu.json"
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def ship(work: Path) -> int:
