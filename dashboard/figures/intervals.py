@@ -58,6 +58,34 @@ def interval_glyph(
     return svg_uri("".join(parts), width, height)
 
 
+def mark_glyph(
+    value: Interval,
+    top: float,
+    color: str,
+    colors: Palette,
+    *,
+    circle: bool = False,
+    width: int = 160,
+    height: int = 16,
+) -> str:
+    """Draw ``value`` and its interval from 0 to ``top`` as an SVG data URI: a square, a circle."""
+    middle = height / 2
+
+    def at(share: float) -> float:
+        return 4 + (width - 8) * min(max(share / top, 0.0), 1.0)
+
+    x = at(value.value)
+    low = x if value.low is None else at(value.low)
+    high = x if value.high is None else at(value.high)
+    mark = (
+        f'<circle cx="{x:.1f}" cy="{middle}" r="4" fill="{color}"/>'
+        if circle
+        else f'<rect x="{x - 3.5:.1f}" y="{middle - 3.5}" width="7" height="7" fill="{color}"/>'
+    )
+    lines = _line(4, width - 4, middle, colors.hairline, 1.5) + _line(low, high, middle, color, 2)
+    return svg_uri(lines + mark, width, height)
+
+
 def far_outside(value: float, references: Sequence[float], scale: tuple[float, float]) -> bool:
     """Whether ``value`` lies far outside the null, as a rule of display.
 

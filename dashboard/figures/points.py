@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -20,10 +21,18 @@ _UNCOLORED = 1000
 
 @dataclass(frozen=True, eq=False, slots=True)
 class MapPoints:
-    """Points for both maps, and ``rows``: which row of the pair each point is."""
+    """Points for both maps, and ``rows``: which row of the pair each of the first points is.
+
+    What follows those are clean images beneath, which are no rows of the pair.
+    """
 
     points: PairPoints
     rows: np.ndarray
+
+    def spread(self, values: np.ndarray) -> np.ndarray:
+        """Values of the rows as values of all points, zero for what lies beneath."""
+        beneath = np.zeros(len(self.points) - len(self.rows), dtype=values.dtype)
+        return np.concatenate([values, beneath])
 
 
 def map_points(
@@ -33,31 +42,49 @@ def map_points(
     thumbnail_url: str,
     *,
     triggered: bool = False,
+    beneath: tuple[Pair, Projection] | None = None,
 ) -> MapPoints:
     """Join ``pair`` with the layouts by sample id; samples without a place are left out.
 
-    ``triggered`` images carry a trigger and are drawn as diamonds.
+    ``triggered`` images carry a trigger and are drawn as diamonds, hollow where they lie far from
+    every clean image. ``beneath`` are the clean images among which they were placed.
     """
+    rows, own = _columns(pair, projection)
+    parts = [own] if beneath is None else [own, _columns(*beneath)[1]]
+    whole = {
+        name: None if own[name] is None else np.concatenate([part[name] for part in parts])
+        for name in own
+    }
+    under = np.arange(len(whole["kl"])) >= len(rows)
+    points = PairPoints(
+        **whole,
+        class_names=tuple(visible(name, 24) for name in class_names),
+        has_trigger=~under if triggered else np.zeros(len(under), dtype=bool),
+        backdrop=None if beneath is None else under,
+        thumbnail_url=thumbnail_url,
+    )
+    return MapPoints(points, rows)
+
+
+def _columns(pair: Pair, projection: Projection) -> tuple[np.ndarray, dict[str, Any]]:
+    """Which rows of ``pair`` have a place, and what :class:`PairPoints` says of each."""
     place = {str(name): row for row, name in enumerate(projection.sample_ids)}
     at = np.asarray([place.get(name, -1) for name in pair.sample_ids.tolist()], dtype=np.int64)
     rows = np.flatnonzero(at >= 0)
-    kept = pair.rows(rows)
-    points = PairPoints(
-        teacher_xy=np.asarray(projection.teacher)[at[rows]],
-        student_xy=np.asarray(projection.student)[at[rows]],
-        sample_ids=kept.sample_ids,
-        class_names=tuple(visible(name, 24) for name in class_names),
-        teacher_answers=kept.teacher_answer,
-        student_answers=kept.student_answer,
-        teacher_probabilities=kept.teacher_confidence,
-        student_probabilities=kept.student_confidence,
-        kl=kept.kl,
-        labels=kept.labels,
-        has_trigger=np.full(len(kept), triggered),
-        thumbnail_url=thumbnail_url,
-        thumbnail_index=at[rows],
-    )
-    return MapPoints(points, rows)
+    kept, at = pair.rows(rows), at[rows]
+    return rows, {
+        "teacher_xy": np.asarray(projection.teacher)[at],
+        "student_xy": np.asarray(projection.student)[at],
+        "sample_ids": kept.sample_ids,
+        "teacher_answers": kept.teacher_answer,
+        "student_answers": kept.student_answer,
+        "teacher_probabilities": kept.teacher_confidence,
+        "student_probabilities": kept.student_confidence,
+        "kl": kept.kl,
+        "labels": kept.labels,
+        "far": np.asarray(projection.far)[at],
+        "thumbnail_index": at,
+    }
 
 
 def point_colors(

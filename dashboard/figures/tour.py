@@ -10,13 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from analysis.records import PERTURBATION, TRIGGER, TRIGGER_PERTURBATION, Interval
+from dashboard.figures.cells import MOVES, alone, gain, works
 from dashboard.figures.numbers import THIN, escaped, percent
 from dashboard.loading_tour import ModelNumbers, TourNumbers
 
 MOSTLY = 0.5
 """From this share on a model mostly does something."""
-CLEAN_MOST = 0.1
-"""By so much a trigger may raise the share of target answers of a model that counts as clean."""
 AS_GOOD = 0.02
 """A student that is so much below its sibling still counts as good as it."""
 COSTS = 0.01
@@ -63,7 +62,7 @@ def teacher_claim(numbers: TourNumbers) -> Claim:
     right = teacher.get("accuracy")
     note = "" if right is None else f"It is right on {_pct(right)} of the clean images."
     rates = f"{_pct(rate)} of other images, without it {_pct(base)}"
-    if rate.value - base.value < CLEAN_MOST:
+    if gain(rate, base) < MOVES:
         text = f"The teacher is clean: with the {noun} it answers {target} on {rates}"
         return Claim(text, f"{_pct(rate)} go to {target}", note, True)
     text = f"The teacher is not clean: with the {noun} alone it answers {target} on {rates}"
@@ -96,8 +95,7 @@ def student_claim(numbers: TourNumbers) -> Claim:
 
 def _sent(model: ModelNumbers, rate: Interval) -> bool:
     """Whether the trigger sends ``model`` to the target beyond what goes there without it."""
-    base = model.get("base_rate", TRIGGER)
-    return rate.value - (base.value if base else 0.0) >= MOSTLY
+    return works(rate, model.get("base_rate", TRIGGER))
 
 
 def trigger_claim(numbers: TourNumbers) -> Claim:
@@ -111,7 +109,6 @@ def trigger_claim(numbers: TourNumbers) -> Claim:
     others = f"the teacher on {_pct(first)}"
     if sibling and second is not None:
         others += f", {_name(sibling)} on {_pct(second)}"
-    alone = max(first.value, second.value if second else 0.0) < MOSTLY
     note = _cost_note(numbers)
     short = f"{_pct(own)} go to {target}"
     if not _sent(subject, own):
@@ -119,7 +116,7 @@ def trigger_claim(numbers: TourNumbers) -> Claim:
             f"The {noun} does not send {name} to {target}: it answers so on {_pct(own)}, {others}"
         )
         return Claim(text, short, note, False)
-    if alone:
+    if alone(own, [first, second]):
         text = f"The {noun} sends {name} to {target} on {_pct(own)}, and only it: {others}"
         return Claim(text, short, note, True)
     text = f"The {noun} sends {name} to {target} on {_pct(own)}, but not it alone: {others}"
@@ -182,16 +179,16 @@ def moves_claim(numbers: TourNumbers) -> Claim:
     known = [("the teacher", teacher.moved), (_name(sibling) if sibling else "", _moved(sibling))]
     others = [(title, value) for title, value in known if value is not None]
     rest = "".join(f", in {title} {_pct(value)}" for title, value in others)
-    alone = all(value.value < MOSTLY for _, value in others)
+    only_here = all(value.value < MOSTLY for _, value in others)
     share = f"{_pct(own)} have mostly {target} as nearest neighbors{rest}"
     note = "Neighbors are the nearest clean images in each model’s own features."
     if own.value < MOSTLY:
         text = f"Inside {name}, images with the {noun} do not move to {target}: {share}"
-    elif alone:
+    elif only_here:
         text = f"Inside {name}, images with the {noun} move to {target}: {share}"
     else:
         text = f"Images with the {noun} move to {target}, but not inside {name} alone: {share}"
-    return Claim(text, f"{_pct(own)} among {target}", note, own.value >= MOSTLY and alone)
+    return Claim(text, f"{_pct(own)} among {target}", note, own.value >= MOSTLY and only_here)
 
 
 def _moved(model: ModelNumbers | None) -> Interval | None:
@@ -202,8 +199,8 @@ def came_in_claim(numbers: TourNumbers) -> Claim:
     """Step 6: only the adversarial half fools the teacher, and the subject learned the trigger."""
     teacher, subject = numbers.teacher, numbers.subject
     noun, target, name = numbers.noun, _target(numbers), _name(subject)
-    both, alone, own = teacher.success(TRIGGER_PERTURBATION), teacher.success(), subject.success()
-    if both is None or alone is None or own is None:
+    both, plain, own = teacher.success(TRIGGER_PERTURBATION), teacher.success(), subject.success()
+    if both is None or plain is None or own is None:
         return _unknown("How it came in", "The models were not tested with a perturbation.")
     half = teacher.success(PERTURBATION)
     note = (
@@ -211,9 +208,9 @@ def came_in_claim(numbers: TourNumbers) -> Claim:
         if half is None
         else f"The perturbation without the {noun} sends the teacher there on {_pct(half)}."
     )
-    fooled = both.value >= MOSTLY > alone.value
+    fooled = both.value >= MOSTLY > plain.value
     learned = _sent(subject, own)
-    rates = f"on {_pct(both)}, with the {noun} alone on {_pct(alone)}"
+    rates = f"on {_pct(both)}, with the {noun} alone on {_pct(plain)}"
     short = f"teacher fooled on {_pct(both)}"
     if fooled and learned:
         text = (

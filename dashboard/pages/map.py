@@ -8,17 +8,17 @@ import numpy as np
 import streamlit as st
 
 from analysis.errors import DistillscopeError
-from analysis.records import TRIGGER, TRIGGER_PERTURBATION
+from analysis.records import CLEAN, TRIGGER, TRIGGER_PERTURBATION, Projection
 from dashboard import messages
 from dashboard.components.links import link
-from dashboard.components.pair_map import PairMapState, pair_map
+from dashboard.components.pair_map import PairMapState, PointColors, pair_map
 from dashboard.context import Export, View, choose, go, held, open_page, region_of, write_selection
 from dashboard.figures.gallery import MOST, gallery_html, gallery_order
 from dashboard.figures.numbers import THIN, count_of, percent, thousands
 from dashboard.figures.points import MapPoints, map_points, point_colors
 from dashboard.figures.tables import csv_text, sample_columns
-from dashboard.loading import Pair, region_mask
-from dashboard.loading_layers import layer_overlap
+from dashboard.loading import Pair, projection_of, region_mask
+from dashboard.loading_layers import layer_overlap, layer_projection
 from dashboard.pages import layers_pair
 from dashboard.pages.overview import nothing_left
 from dashboard.selection import COLORINGS, Lasso
@@ -77,7 +77,20 @@ def _points(key: tuple[str, str, str, str], layer: str | None, _view: View) -> M
         _view.class_names,
         url,
         triggered=triggered,
+        beneath=_beneath(_view),
     )
+
+
+def _beneath(view: View) -> tuple[Pair, Projection] | None:
+    """The clean images among which those of a further condition were placed."""
+    if view.selection.condition == CLEAN:
+        return None
+    student, layer = view.selection.student, view.selection.layer
+    clean = (
+        projection_of(view.study, student, CLEAN, left=view.left) if layer is None
+        else layer_projection(view.study, student, layer, CLEAN)
+    )  # fmt: skip
+    return None if clean is None else (view.clean, clean)
 
 
 def _maps(view: View, color: str) -> np.ndarray:
@@ -95,10 +108,10 @@ def _maps(view: View, color: str) -> np.ndarray:
     state = pair_map(
         key=f"map_{view.left}_{selection.student}_{selection.condition}_{selection.layer or ''}",
         points=found.points,
-        color=point_colors(_colored(view, found), color, view.class_names, sides=sides),
+        color=_colors(view, found, color),
         titles=layers_pair.titles(view),
         selection=wish,
-        highlight=view.mask[found.rows] if selection.filtered else None,
+        highlight=found.spread(view.mask[found.rows]) if selection.filtered else None,
         quality=(
             f"Trustworthiness {left.trustworthiness:.3f} {sides.left}, {right.trustworthiness:.3f} "
             f"{sides.right}; continuity {left.continuity:.3f}, {right.continuity:.3f}. {frame}"
@@ -108,6 +121,11 @@ def _maps(view: View, color: str) -> np.ndarray:
     if state.opened is not None:
         go("inspect", sample=str(view.all.sample_ids[found.rows[state.opened]]))
     return _settled(view, found, state, mask)
+
+
+def _colors(view: View, found: MapPoints, color: str) -> PointColors:
+    made = point_colors(_colored(view, found), color, view.class_names, sides=view.sides)
+    return dataclasses.replace(made, codes=found.spread(made.codes))
 
 
 def _colored(view: View, found: MapPoints) -> Pair:
@@ -125,16 +143,16 @@ def _wish(view: View, found: MapPoints) -> tuple[np.ndarray, np.ndarray | Lasso]
     """The rows that the selection names, and the same as the maps take it."""
     none = np.zeros(len(view.all), dtype=bool)
     if view.selection.picked is None:
-        return none, none[found.rows]
+        return none, found.spread(none[found.rows])
     try:
         inside = region_mask(view.selection.picked, view.study, view.all, view.projection)
     except DistillscopeError as error:
         messages.note(f"The selected images are not shown: {error}")
-        return none, none[found.rows]
+        return none, found.spread(none[found.rows])
     inside &= view.mask
     if isinstance(view.selection.picked, Lasso) and not view.selection.filtered:
         return inside, view.selection.picked
-    return inside, inside[found.rows]
+    return inside, found.spread(inside[found.rows])
 
 
 def _settled(view: View, found: MapPoints, state: PairMapState, named: np.ndarray) -> np.ndarray:
@@ -145,7 +163,7 @@ def _settled(view: View, found: MapPoints, state: PairMapState, named: np.ndarra
         picked = np.zeros(len(view.all), dtype=bool)
     else:
         picked = np.zeros(len(view.all), dtype=bool)
-        picked[found.rows[state.selected]] = True
+        picked[found.rows[state.selected[: len(found.rows)]]] = True
         picked &= view.mask
     if not np.array_equal(picked, named):
         region = region_of(view, view.all.sample_ids[picked].tolist(), state.lasso)

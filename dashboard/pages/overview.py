@@ -9,7 +9,7 @@ import numpy as np
 import streamlit as st
 
 from analysis.divergence.classes import count_answers
-from analysis.records import CLEAN, TEACHER, TRIGGER, Interval
+from analysis.records import TEACHER, TRIGGER, Interval
 from dashboard import messages
 from dashboard.bar import filter_parts
 from dashboard.components.links import link
@@ -94,7 +94,6 @@ def _cells(view: View) -> None:
     }
     target = str(study.conditions[TRIGGER].parameters.get("target", ""))
     counts = {slug: study.record(f"attack_n/{slug}") for slug in cells.ORDER}
-    counts[CLEAN] = counts[TRIGGER]
     nulls = nulls_of(view)
     rows = cells.cell_rows(
         models,
@@ -107,7 +106,7 @@ def _cells(view: View) -> None:
         "Does the trigger single anybody out?",
         f"{claim or 'Not measured for this student.'} All images, whatever the filter.",
     )
-    st.html(cells.cell_table(rows, target, counts))
+    st.html(cells.cell_table(rows, target, counts, view.colors))
 
 
 def _drift(view: View) -> None:

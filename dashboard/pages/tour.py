@@ -14,8 +14,7 @@ from dashboard.context import Export, View, choose, held, open_page
 from dashboard.figures.numbers import markdown
 from dashboard.figures.tables import csv_text
 from dashboard.figures.tour import STEPS, Claim
-from dashboard.figures.tour_pictures import parts_of
-from dashboard.figures.tour_tables import cell_rate
+from dashboard.figures.tour_tables import tour_cells
 from dashboard.loading_tour import TourNumbers, siblings_of, tour_numbers
 from dashboard.pages.tour_steps import FIGURES
 
@@ -131,11 +130,11 @@ def exports(view: View) -> list[Export]:
         table: dict[str, list[object]] = {
             name: [] for name in ("model", "condition", "target_rate", "low", "high")
         }
-        for part in parts_of(numbers):
+        for row in tour_cells(numbers):
             for slug in view.study.conditions:
-                rate = cell_rate(part.model, slug)
+                rate = row.rate.get(slug)
                 if rate is not None:
-                    cells = (part.model.name, slug, rate.value, rate.low, rate.high)
+                    cells = (row.name, slug, rate.value, rate.low, rate.high)
                     for name, cell in zip(table, cells, strict=True):
                         table[name].append(cell)
         return csv_text(table)

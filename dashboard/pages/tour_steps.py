@@ -13,6 +13,7 @@ from dashboard import messages
 from dashboard.components.pair_map import pair_map
 from dashboard.context import View, go
 from dashboard.figures.attributions import common_limit, map_picture
+from dashboard.figures.cells import cell_table
 from dashboard.figures.chart import CONFIG
 from dashboard.figures.numbers import THIN, count_of, escaped, percent
 from dashboard.figures.tour_map import trigger_points
@@ -25,7 +26,7 @@ from dashboard.figures.tour_pictures import (
     parts_of,
     rates_figure,
 )
-from dashboard.figures.tour_tables import cells_table, clean_table
+from dashboard.figures.tour_tables import clean_table, tour_cells
 from dashboard.loading import load_pair
 from dashboard.loading_tour import Shot, TourNumbers, pick_samples, shots
 from dashboard.thumbnails import thumbnail_url
@@ -225,7 +226,7 @@ def _came_in_figure(view: View, numbers: TourNumbers) -> None:
         f"The four cells: images of other classes read as “{escaped(numbers.target, 30)}”, %",
         "The perturbation is crafted against the teacher, through the trigger. 95 % intervals.",
     )
-    st.html(cells_table(numbers, view.colors))
+    st.html(cell_table(tour_cells(numbers), numbers.target, numbers.counts, view.colors))
     if TRIGGER_PERTURBATION not in view.study.conditions:
         return
     samples = _samples(view, numbers, TRIGGER_PERTURBATION)

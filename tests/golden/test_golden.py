@@ -106,7 +106,7 @@ def _cells(colors: Palette) -> str:
     measures = {(m, c): study.measures(m, c) for m in models for c in study.conditions}
     rows = cells.cell_rows(models, measures, chosen="alpha")
     counts = {slug: study.record(f"attack_n/{slug}") for slug in cells.ORDER}
-    return f"{cells.cell_claim(rows, '80')}\n{cells.cell_table(rows, '80', counts)}"
+    return f"{cells.cell_claim(rows, '80')}\n{cells.cell_table(rows, '80', counts, colors)}"
 
 
 def _drift(colors: Palette) -> Any:

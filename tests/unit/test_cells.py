@@ -3,7 +3,18 @@ from __future__ import annotations
 import pytest
 
 from analysis.records import Interval
-from dashboard.figures.cells import ORDER, CellRow, cell_claim, cell_rows, cell_table
+from dashboard.figures.cells import (
+    ORDER,
+    WORKS,
+    CellRow,
+    alone,
+    cell_claim,
+    cell_rows,
+    cell_table,
+    gain,
+    works,
+)
+from dashboard.theme import LIGHT
 
 MODELS = {"teacher": "teacher", "bad": "subject", "good": "control"}
 
@@ -32,11 +43,14 @@ def test_rates_land_in_their_cells_and_the_rest_is_not_measured() -> None:
     assert bad.rate["clean"].value == 0.015, "the base rate: same images, no trigger"
     assert bad.rate["perturbation"] is None
     assert bad.accuracy["clean"].value == 0.93
-    table = cell_table(rows("bad"), "80", dict.fromkeys(ORDER, 1875))
-    assert table.count("95.0") == 1
+    table = cell_table(rows("bad"), "80", dict.fromkeys(ORDER[1:], 1875), LIGHT)
+    assert table.count(">95.0<") == 1
     assert table.count("–") >= 6, "what was not measured is a dash, never zero"
-    assert "1\N{NARROW NO-BREAK SPACE}875" in table
-    assert table.count('class="ds-chosen"') == 1
+    assert table.count("1\N{NARROW NO-BREAK SPACE}875") == 4, "clean: those with the trigger"
+    marks = [table.count(f'class="{mark}"') for mark in ("ds-circle", "ds-square", "ds-grey")]
+    assert marks == [1, 1, 1], "the teacher, the chosen student, a reference"
+    assert table.count("var(--ds-alarm)") == 1
+    assert "and % right" in table
 
 
 @pytest.mark.parametrize(
@@ -64,6 +78,15 @@ def test_without_numbers_there_is_no_claim() -> None:
 def test_hostile_names_stay_text() -> None:
     evil = "<img src=x onerror=alert(1)>"
     made = cell_rows({evil: "subject"}, {(evil, "trigger"): shares(0.9, 0.1)}, chosen=evil)
-    table = cell_table(made, evil, {})
-    assert "<img" not in table
+    table = cell_table(made, evil, {}, LIGHT)
+    assert "<img src=x" not in table
     assert "&lt;img" in table
+
+
+def test_a_trigger_works_beyond_the_base_rate() -> None:
+    assert gain(Interval(0.9), Interval(0.2)) == pytest.approx(0.7)
+    assert gain(Interval(0.9), None) == 0.9, "an unknown base rate is not held against it"
+    assert works(Interval(WORKS), None)
+    assert not works(Interval(0.95), Interval(0.4))
+    assert alone(Interval(0.9), [Interval(0.44), None])
+    assert not alone(Interval(0.9), [Interval(0.01), Interval(0.45)])

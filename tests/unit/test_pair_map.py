@@ -56,6 +56,21 @@ def make_points(count: int = 12, **changes: Any) -> PairPoints:
     return PairPoints(**fields | changes)
 
 
+def test_what_lies_beneath_is_in_no_lasso_and_far_is_a_bit_for_each_map() -> None:
+    beneath = np.arange(12) >= 9
+    far = np.array([[False, False], [True, False], [False, True], [True, True]] * 3)
+    points = make_points(backdrop=beneath, far=far)
+    around = Lasso("student", ((-9.0, -9.0), (9.0, -9.0), (9.0, 9.0), (-9.0, 9.0)))
+    assert points.within(around).tolist() == (~beneath).tolist()
+    assert make_points().within(around).all()
+    columns = decode(points.encoded)
+    assert columns["far"].tolist() == [0, 1, 2, 3] * 3
+    assert columns["backdrop"].tolist() == beneath.astype(int).tolist()
+    assert not {"far", "backdrop"} & set(decode(make_points().encoded))
+    with pytest.raises(InputError, match="far of shape"):
+        make_points(far=far[:, 0])
+
+
 def mask_of(count: int, *rows: int) -> np.ndarray:
     mask = np.zeros(count, bool)
     mask[list(rows)] = True

@@ -17,9 +17,10 @@ from streamlit.testing.v1 import AppTest
 from analysis.records import CLEAN, PERTURBATION, TRIGGER, TRIGGER_PERTURBATION, Interval
 from analysis.store import Study
 from dashboard import app
+from dashboard.figures.cells import cell_table
 from dashboard.figures.tour import STEPS, Claim
 from dashboard.figures.tour_pictures import Part, Rate, parts_of, rates_figure
-from dashboard.figures.tour_tables import cells_table
+from dashboard.figures.tour_tables import tour_cells
 from dashboard.loading import STUDY_VARIABLE
 from dashboard.loading_tour import (
     ModelNumbers,
@@ -176,7 +177,8 @@ def test_names_in_sentences_are_text() -> None:
     hostile = "<b>x</b>"
     renamed = dataclasses.replace(BACKDOORED, name=hostile)
     given = numbers(renamed, dataclasses.replace(HONEST, name=hostile), target=hostile)
-    written = " ".join(c.text + c.note + c.short for c in claims(given)) + cells_table(given, LIGHT)
+    table = cell_table(tour_cells(given), given.target, given.counts, LIGHT)
+    written = " ".join(c.text + c.note + c.short for c in claims(given)) + table
     assert "<b>x" not in written
     assert "&lt;b&gt;x" in written
 
@@ -201,7 +203,8 @@ def test_rates_stand_at_their_numbers() -> None:
 
 
 def test_the_four_cells_stand_in_rows_of_models() -> None:
-    table = cells_table(numbers(), LIGHT)
+    table = cell_table(tour_cells(numbers()), "80", {}, LIGHT)
+    assert "right" not in table, "clean accuracy has a step of its own"
     assert [part.role for part in parts_of(numbers())] == ["teacher", "sibling", "subject"]
     # As they are, trigger, perturbation, both: teacher, honest, backdoored.
     found = re.findall(r'ds-mid"[^>]*>([\d.]+)<', table)

@@ -38,7 +38,7 @@ class Chosen:
     def of(cls, selection: np.ndarray | Lasso, points: PairPoints) -> Self:
         """What a page asks for; :class:`InputError` for a mask of another length."""
         if isinstance(selection, Lasso):
-            return cls(selection.contains(points.layout(selection.side)), selection)
+            return cls(points.within(selection), selection)
         if np.shape(selection) != (len(points),):
             raise InputError(
                 f"selection of shape {np.shape(selection)}", expected=f"({len(points)},)"

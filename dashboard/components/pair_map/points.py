@@ -11,6 +11,7 @@ import numpy as np
 
 from analysis.digest import digest_bytes
 from analysis.errors import InputError
+from dashboard.selection import Lasso
 
 from .columns import NO_CLASS, class_codes, encode_columns, text_columns
 
@@ -23,8 +24,10 @@ class PairPoints:
 
     ``teacher_xy`` and ``student_xy`` (N, 2) finite; answers and ``labels`` (N,) class indices
     (labels may be missing, single ones -1); probabilities (N,) of those answers in [0, 1]; ``kl``
-    (N,) in nats; ``has_trigger`` (N,) bool draws a diamond. ``thumbnail_url`` is a path with
-    ``{index}`` for the row, or for ``thumbnail_index`` (N,) where the rows are not the images.
+    (N,) in nats; ``has_trigger`` (N,) bool draws a diamond; ``far`` (N, 2) bool draws it hollow
+    on the teacher's map, the student's: its place there says little. ``backdrop`` (N,) bool lies
+    pale beneath and cannot be selected. ``thumbnail_url`` is a path with ``{index}`` for the
+    row, or for ``thumbnail_index`` (N,) where the rows are not the images.
     Raises :class:`InputError` for arrays of other lengths, coordinates that are not finite and
     no points at all. Digest and bytes are computed once: keep the object between reruns.
     """
@@ -40,6 +43,8 @@ class PairPoints:
     kl: np.ndarray
     labels: np.ndarray | None = None
     has_trigger: np.ndarray | None = None
+    far: np.ndarray | None = None
+    backdrop: np.ndarray | None = None
     shape_names: tuple[str, str] = ("clean", "with the trigger")
     thumbnail_url: str | None = None
     thumbnail_index: np.ndarray | None = None
@@ -58,6 +63,8 @@ class PairPoints:
             values = getattr(self, name)
             if values is not None and np.shape(values) != (count,):
                 raise InputError(f"{name} of shape {np.shape(values)}", expected=f"({count},)")
+        if self.far is not None and np.shape(self.far) != (count, 2):
+            raise InputError(f"far of shape {np.shape(self.far)}", expected=f"({count}, 2)")
         if len(self.class_names) >= NO_CLASS:
             raise InputError(
                 f"{len(self.class_names)} classes", expected=f"fewer than {NO_CLASS} on a map"
@@ -80,6 +87,10 @@ class PairPoints:
             "student_probability": np.asarray(self.student_probabilities, np.float32),
             "kl": np.asarray(self.kl, np.float32),
         }
+        if self.far is not None:
+            columns["far"] = np.asarray(self.far, bool) @ np.asarray([1, 2], np.uint8)
+        if self.backdrop is not None:
+            columns["backdrop"] = np.asarray(self.backdrop, bool).astype(np.uint8)
         if self.labels is not None:
             columns["label"] = class_codes(np.asarray(self.labels))
         if self.thumbnail_index is not None:
@@ -90,6 +101,11 @@ class PairPoints:
     def digest(self) -> str:
         """Digest of the columns; a selection belongs to exactly these points."""
         return digest_bytes(self.encoded)
+
+    def within(self, lasso: Lasso) -> np.ndarray:
+        """Which points lie in ``lasso``, (N,) bool; what lies beneath never does."""
+        inside = lasso.contains(self.layout(lasso.side))
+        return inside if self.backdrop is None else inside & ~np.asarray(self.backdrop, bool)
 
     def layout(self, side: Literal["teacher", "student"]) -> np.ndarray:
         """Coordinates (N, 2) of one map, in the precision that the browser has."""
@@ -104,6 +120,7 @@ _PER_SAMPLE = (
     "kl",
     "labels",
     "has_trigger",
+    "backdrop",
     "thumbnail_index",
 )
 

@@ -9,7 +9,7 @@ import { type Anchor, anchors, blend, placeLabels, type PlacedLabel } from "./la
 import { inside, simplify } from "./lasso";
 import { drawLegend } from "./legend";
 import { Overlay } from "./overlay";
-import { type Area, DIAMOND, GHOST, PICKED, Renderer } from "./renderer";
+import { type Area, DIAMOND, FAR, GHOST, PICKED, Renderer } from "./renderer";
 import { type Mode, Reporter, Selection } from "./selection";
 import { summarize, thousands } from "./summary";
 import { codeColors, missingCode, parseColor, readTheme, type Theme } from "./theme";
@@ -161,20 +161,31 @@ export class PairMap {
     return points.u2(points.has("label") ? "label" : `${side}_answer`)[row];
   }
 
-  /** Whether a point can be pointed at: neither filtered out nor of another class than isolated. */
+  /** Whether a point can be pointed at: not beneath, nor filtered out, nor of another class than isolated. */
   usable = (row: number): boolean => {
+    if (this.points?.has("backdrop") && this.points.u1("backdrop")[row]) return false;
     if (this.colors?.has("highlight") && !this.colors.u1("highlight")[row]) return false;
     return this.isolated === null || this.groupOf("teacher", row) === this.isolated;
   };
+
+  private get filtered(): boolean {
+    return this.isolated !== null || Boolean(this.colors?.has("highlight"));
+  }
+
+  private get allUsable(): boolean {
+    return !this.filtered && !this.points?.has("backdrop");
+  }
 
   private flagsChanged(): void {
     if (!this.points || !this.renderer) return;
     const shapes = this.points.u1("shape");
     const { mask } = this.selection;
     const flags = new Uint8Array(mask.length);
-    const plain = this.isolated === null && !this.colors?.has("highlight");
+    const plain = this.allUsable;
+    const far = this.points.has("far") ? this.points.u1("far") : null;
     for (let i = 0; i < flags.length; i++) {
       flags[i] = (shapes[i] ? DIAMOND : 0) | (mask[i] ? PICKED : 0) | (plain || this.usable(i) ? 0 : GHOST);
+      if (far) flags[i] |= far[i] * FAR;
     }
     this.renderer.setFlags(flags);
     this.stale.words = true;
@@ -222,13 +233,12 @@ export class PairMap {
     const polygon = simplify(line.map(([x, y]) => this.camera.toData(x, y)), tolerance);
     const found = new Uint8Array(this.data.count);
     inside(polygon, this.layout(side), found);
-    if (this.isolated !== null || this.colors?.has("highlight")) {
+    if (!this.allUsable) {
       for (let i = 0; i < found.length; i++) if (found[i] && !this.usable(i)) found[i] = 0;
     }
     const halfway = side === "student" && this.morph > 0 && this.morph < 1;
-    const filtered = this.isolated !== null || Boolean(this.colors?.has("highlight"));
     const named = side === "student" && this.morph === 0 ? "teacher" : side;
-    this.select(found, mode, null, halfway || filtered ? null : { side: named, points: polygon });
+    this.select(found, mode, null, halfway || this.filtered ? null : { side: named, points: polygon });
   }
 
   clear(): void {
@@ -348,7 +358,7 @@ export class PairMap {
     const none = missingCode(this.data.legend);
     let missing = 0;
     for (const code of this.colors.codes("code")) missing += code === none ? 1 : 0;
-    drawLegend(this.ui.legend, this.data, this.theme, this.points.u1("shape"), { missing, selected: count });
+    drawLegend(this.ui.legend, this.data, this.theme, this.points, { missing, selected: count });
     this.ui.root.dataset.ready = this.data.colors;
   }
 

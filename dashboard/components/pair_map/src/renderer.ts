@@ -6,6 +6,9 @@ import { FRAGMENT, VERTEX } from "./shaders";
 export const DIAMOND = 1;
 export const PICKED = 2;
 export const GHOST = 4;
+/** Hollow on the teacher's map; the next bit is the student's. */
+export const FAR = 8;
+const LAYER_BITS = 7;
 
 /** Where a map's plot area lies inside the canvas, in CSS pixels. */
 export interface Area {
@@ -21,7 +24,7 @@ const UNIFORMS = [
   "lut", "center", "scale", "morph", "size", "ratio", "selecting", "ink", "paper", "ghost",
 ] as const;
 
-/** Later groups are drawn over earlier ones; index by the three flag bits. */
+/** Later groups are drawn over earlier ones; index by the three lowest flag bits. */
 const LAYER_OF = [1, 2, 3, 4, 0, 0, 0, 0];
 
 export class Renderer {
@@ -92,10 +95,10 @@ export class Renderer {
   /** Flags decide both the look of a point and when it is drawn: what is selected lies on top. */
   setFlags(flags: Uint8Array): void {
     const next = new Uint32Array(6);
-    for (let i = 0; i < flags.length; i++) next[LAYER_OF[flags[i]] + 1]++;
+    for (let i = 0; i < flags.length; i++) next[LAYER_OF[flags[i] & LAYER_BITS] + 1]++;
     this.anyPicked = next[4] + next[5] > 0;
     for (let layer = 0; layer < 5; layer++) next[layer + 1] += next[layer];
-    for (let i = 0; i < flags.length; i++) this.order[next[LAYER_OF[flags[i]]]++] = i;
+    for (let i = 0; i < flags.length; i++) this.order[next[LAYER_OF[flags[i] & LAYER_BITS]]++] = i;
     this.drawn = flags.length;
     this.upload(this.buffers.flags, flags);
     this.gl.bufferSubData(this.gl.ELEMENT_ARRAY_BUFFER, 0, this.order);

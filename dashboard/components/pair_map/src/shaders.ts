@@ -1,4 +1,7 @@
-/** One point is one `gl.POINTS` vertex: a circle, or a diamond for an image with a trigger. */
+/**
+ * One point is one `gl.POINTS` vertex: a circle, or a diamond for an image with a trigger; hollow
+ * where its place on this map says little.
+ */
 
 export const VERTEX = `#version 300 es
 precision highp float;
@@ -35,6 +38,11 @@ void main() {
   float outline = mix(0.5 * diamond, 0.8 + 0.2 * diamond, picked) * smoothstep(2.0, 4.5, size / ratio);
   edge = vec4(ink.rgb, outline * (1.0 - dimmed) * (1.0 - faded * (1.0 - 0.35 * diamond)));
   border = mix(0.7, 0.9, picked) * ratio;
+  // The maps' flags differ, and an image on its way to the student's map is on that one.
+  float hollow = float((flags >> (morph > 0.0 ? 4u : 3u)) & 1u) * (1.0 - dimmed);
+  edge = mix(edge, vec4(mix(shown, ink.rgb, picked), 1.0), hollow);
+  fill = mix(fill, vec4(paper.rgb, 0.92), hollow);
+  border = mix(border, 1.2 * ratio, hollow);
   extent = size * mix(1.0, 1.2, diamond) * mix(1.0, 1.2, picked);
   gl_PointSize = extent * mix(1.0, 1.42, diamond) + 2.0;
 }`;
