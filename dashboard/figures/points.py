@@ -51,7 +51,7 @@ def map_points(
     """
     rows, own = _columns(pair, projection)
     parts = [own] if beneath is None else [own, _columns(*beneath)[1]]
-    whole = {
+    whole: dict[str, Any] = {
         name: None if own[name] is None else np.concatenate([part[name] for part in parts])
         for name in own
     }
