@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import measure
+from measuring import measure, summarize
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -127,7 +127,7 @@ def make(work: Path, seed: int, threads: int) -> None:
     }
     if seed == SHIPPED_SEED:
         entry["bytes"] = ship(work)
-    log(seed, entry)
+    log(work.parent, seed, entry)
 
 
 def poisoning(seed: int) -> AttackConfig:
@@ -203,11 +203,14 @@ def halve(source: Path, out: Path) -> None:
         temporary.chmod(0o644)
 
 
-def log(seed: int, entry: dict[str, Any]) -> None:
-    """Write what became of ``seed`` into ``log.json``, beside the other seeds."""
+def log(runs: Path, seed: int, entry: dict[str, Any]) -> None:
+    """Write what became of ``seed`` into ``log.json``, beside the other seeds and their mean."""
     path = HERE / "log.json"
     seeds = json.loads(path.read_text()).get("seeds", {}) if path.exists() else {}
     seeds[str(seed)] = entry
+    # Weights of the other seeds are kept in the folder of runs alone.
+    at = {name: HERE if int(name) == SHIPPED_SEED else runs / name for name in sorted(seeds)}
+    known = {name: path for name, path in at.items() if (path / "honest.safetensors").exists()}
     write_json(
         path,
         {
@@ -215,6 +218,7 @@ def log(seed: int, entry: dict[str, Any]) -> None:
             "shipped_seed": SHIPPED_SEED,
             "attack": poisoning(SHIPPED_SEED).result_key()
             | {"trigger": ATTACK.trigger, "target": ATTACK.target},
+            "mean": summarize(known, seeds, show),
             "seeds": dict(sorted(seeds.items())),
         },
     )

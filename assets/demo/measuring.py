@@ -70,6 +70,31 @@ def measure(work: Path, students: Iterable[str], progress: Progress) -> dict[str
     }
 
 
+def summarize(
+    folders: dict[str, Path], seeds: dict[str, Any], progress: Progress
+) -> dict[str, Any]:
+    """The mean over seeds of what was measured of each, ``folders`` being where their weights are.
+
+    ``attack_success_rate`` is that of the backdoored students, with the lowest of them;
+    ``accuracy_difference`` is the mean over seeds of backdoored minus honest, paired by image,
+    with a 95 % bootstrap interval over the images.
+    """
+    images = load_images(TEST_IMAGES, name="inspection", progress=progress)
+    rates = [seeds[seed]["test"]["attack_success_rate"]["backdoored"] for seed in folders]
+    parts = []
+    for folder in folders.values():
+        right = [
+            answers(load_model(str(folder / f"{name}.safetensors")), images) == images.labels
+            for name in ("backdoored", "honest")
+        ]
+        parts.append(right[0].astype(float) - right[1])
+    return {
+        "seeds": list(folders),
+        "attack_success_rate": {"mean": float(np.mean(rates)), "lowest": min(rates)},
+        "accuracy_difference": difference(np.mean(parts, axis=0), 0.0, CONFIG.draws),
+    }
+
+
 def attack() -> AttackConfig:
     """The demo's conditions as an attack, with the seed that the study crafts with."""
     keys = ("trigger", "target", "method", "epsilon", "norm", "steps", "margin")
@@ -108,7 +133,7 @@ def shares(hits: dict[str, np.ndarray]) -> dict[str, float]:
     return {name: float(np.mean(hit)) for name, hit in hits.items()}
 
 
-def difference(first: np.ndarray, second: np.ndarray, draws: int) -> dict[str, Any]:
+def difference(first: np.ndarray, second: np.ndarray | float, draws: int) -> dict[str, Any]:
     """Mean of ``first`` minus ``second`` (N,), paired by image, with its 95 % interval."""
     paired = (first.astype(float) - second)[:, None]
     return bootstrap_means(paired, seed=CONFIG.seed, draws=draws)[0].to_json()
