@@ -68,9 +68,13 @@ class TourNumbers:
 
 
 def siblings_of(study: Study, student: str) -> list[str]:
-    """The other listed students, controls first: whom ``student`` may be compared with."""
-    others = [name for name in study.students if name != student]
-    return sorted(others, key=lambda name: study.models[name].role != "control")
+    """The other listed students: whom ``student`` may be compared with.
+
+    Controls come first, and of them the one that was distilled honestly.
+    """
+    others = [study.models[name] for name in study.students if name != student]
+    others.sort(key=lambda model: (model.role != "control", model.recipe.get("half") != "none"))
+    return [model.name for model in others]
 
 
 def tour_numbers(study: Study, subject: str, sibling: str | None) -> TourNumbers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,10 @@ class MapPoints:
         """Values of the rows as values of all points, zero for what lies beneath."""
         beneath = np.zeros(len(self.points) - len(self.rows), dtype=values.dtype)
         return np.concatenate([values, beneath])
+
+    def colors(self, own: PointColors) -> PointColors:
+        """Colors of the rows as colors of all points; what lies beneath is pale anyway."""
+        return replace(own, codes=self.spread(own.codes))
 
 
 def map_points(

@@ -9,6 +9,7 @@ from typing import Literal
 import plotly.graph_objects as go
 
 from analysis.records import CLEAN, TRIGGER, Interval
+from dashboard.figures.cells import WORKS
 from dashboard.figures.chart import chart
 from dashboard.figures.numbers import (
     THIN,
@@ -25,8 +26,6 @@ from dashboard.theme import Palette, faded
 
 PARTED = 0.25
 """So far below the agreement on clean images the two count as parted; a rule of display."""
-BACKDOOR = 0.5
-"""From so much success beyond the base rate on a backdoor counts as there; a rule of display."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +103,9 @@ def backdoor_sentence(rows: Sequence[EpochRow], teacher: Interval | None, target
         return "When a backdoor appeared was not measured"
     epochs = [epoch for epoch, _, _ in known]
     gains = [rate - base for _, rate, base in known]
-    holds = [gain >= BACKDOOR for gain in gains]
+    holds = [gain >= WORKS for gain in gains]
     found = onset(epochs, holds)
-    name, level = f"“{escaped(target, 30)}”", f"{percent(BACKDOOR, 0)} points"
+    name, level = f"“{escaped(target, 30)}”", f"{percent(WORKS, 0)} points"
     end = f"{_share(known[-1][1])} at epoch {epochs[-1]}, without it {_share(known[-1][2])}"
     if found is None and any(holds):
         seen = max(epoch for epoch, hold in zip(epochs, holds, strict=True) if hold)
@@ -120,7 +119,7 @@ def backdoor_sentence(rows: Sequence[EpochRow], teacher: Interval | None, target
             f"No backdoor appears: the trigger never sends {level} more to {name} than go there "
             f"without it, at most {percent(gains[most])} at epoch {epochs[most]}"
         )
-    if teacher is not None and teacher.value >= BACKDOOR:
+    if teacher is not None and teacher.value >= WORKS:
         return (
             f"The trigger sends {end} to {name}, and {_share(teacher.value)} in the teacher: that "
             "is no backdoor of the student"

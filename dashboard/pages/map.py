@@ -11,7 +11,7 @@ from analysis.errors import DistillscopeError
 from analysis.records import CLEAN, TRIGGER, TRIGGER_PERTURBATION, Projection
 from dashboard import messages
 from dashboard.components.links import link
-from dashboard.components.pair_map import PairMapState, PointColors, pair_map
+from dashboard.components.pair_map import PairMapState, pair_map
 from dashboard.context import Export, View, choose, go, held, open_page, region_of, write_selection
 from dashboard.figures.gallery import MOST, gallery_html, gallery_order
 from dashboard.figures.numbers import THIN, count_of, percent, thousands
@@ -108,7 +108,9 @@ def _maps(view: View, color: str) -> np.ndarray:
     state = pair_map(
         key=f"map_{view.left}_{selection.student}_{selection.condition}_{selection.layer or ''}",
         points=found.points,
-        color=_colors(view, found, color),
+        color=found.colors(
+            point_colors(_colored(view, found), color, view.class_names, sides=sides)
+        ),
         titles=layers_pair.titles(view),
         selection=wish,
         highlight=found.spread(view.mask[found.rows]) if selection.filtered else None,
@@ -121,11 +123,6 @@ def _maps(view: View, color: str) -> np.ndarray:
     if state.opened is not None:
         go("inspect", sample=str(view.all.sample_ids[found.rows[state.opened]]))
     return _settled(view, found, state, mask)
-
-
-def _colors(view: View, found: MapPoints, color: str) -> PointColors:
-    made = point_colors(_colored(view, found), color, view.class_names, sides=view.sides)
-    return dataclasses.replace(made, codes=found.spread(made.codes))
 
 
 def _colored(view: View, found: MapPoints) -> Pair:

@@ -11,7 +11,7 @@ from analysis.store.study import Study
 from dashboard import messages
 from dashboard.components.links import link
 from dashboard.context import Export, View, choose, held, open_page
-from dashboard.figures.numbers import markdown
+from dashboard.figures.numbers import visible
 from dashboard.figures.tables import csv_text
 from dashboard.figures.tour import STEPS, Claim
 from dashboard.figures.tour_tables import tour_cells
@@ -68,7 +68,7 @@ def _sibling(view: View) -> str | None:
     st.html('<span class="ds-label">Its sibling</span>')
     chosen: str = st.selectbox(
         "Its sibling", known, key=_SIBLING, label_visibility="collapsed",
-        format_func=lambda name: markdown(name),
+        format_func=lambda name: visible(name),
     )  # fmt: skip
     return chosen
 

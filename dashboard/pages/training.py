@@ -13,7 +13,7 @@ from dashboard.components.pair_map import pair_map
 from dashboard.context import Export, View, choose, go, held, write_selection
 from dashboard.figures import training
 from dashboard.figures.chart import CONFIG
-from dashboard.figures.numbers import markdown
+from dashboard.figures.numbers import visible
 from dashboard.figures.points import MapPoints, map_points, point_colors
 from dashboard.figures.tables import csv_text
 from dashboard.figures.training import Curve, curve_of
@@ -83,7 +83,7 @@ def _other_student(view: View) -> str | None:
         st.html('<span class="ds-label">Beside it</span>', width="content")
         chosen = st.selectbox(
             "Beside it", others, key=_OTHER, index=None, placeholder="no other student",
-            label_visibility="collapsed", width=190, format_func=lambda name: markdown(name),
+            label_visibility="collapsed", width=190, format_func=lambda name: visible(name),
         )  # fmt: skip
     return chosen if isinstance(chosen, str) else None
 
@@ -242,9 +242,15 @@ def _frame(key: tuple[str, str, str], _study: Study) -> tuple[Pair, MapPoints] |
     projection = loading.projection_of(_study, model, condition)
     if projection is None or len(pair) == 0:
         return None
-    triggered = condition in (TRIGGER, TRIGGER_PERTURBATION)
-    url = thumbnail_template(condition, digest)
-    return pair, map_points(pair, projection, _study.class_names, url, triggered=triggered)
+    clean = loading.projection_of(_study, model, CLEAN) if condition != CLEAN else None
+    return pair, map_points(
+        pair,
+        projection,
+        _study.class_names,
+        thumbnail_template(condition, digest),
+        triggered=condition in (TRIGGER, TRIGGER_PERTURBATION),
+        beneath=None if clean is None else (loading.load_pair(_study, model), clean),
+    )
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
@@ -266,12 +272,13 @@ def _maps(view: View, rows: list[EpochRow], row: EpochRow) -> None:
     drawn = pair.rows(found.rows)
     kept = None
     if view.selection.filtered:
-        kept = np.isin(drawn.sample_ids.astype(str), view.pair.sample_ids.astype(str))
+        inside = np.isin(drawn.sample_ids.astype(str), view.pair.sample_ids.astype(str))
+        kept = found.spread(inside)
     by = held().color if held().color in _COLORS else _COLORS[0]
     state = pair_map(
         key=f"film_{view.selection.student}_{condition}",
         points=found.points,
-        color=point_colors(drawn, by, view.class_names),
+        color=found.colors(point_colors(drawn, by, view.class_names)),
         titles=("Teacher", f"{view.selection.student}, epoch {row.epoch}"),
         highlight=kept,
         quality="One frame for the teacher and all epochs.",

@@ -8,13 +8,14 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from analysis.records import CLEAN, PERTURBATION, TRIGGER, TRIGGER_PERTURBATION, Interval
+from analysis.records import CLEAN, PERTURBATION, TRIGGER, TRIGGER_PERTURBATION, Interval, Student
 from analysis.store import Study
 from dashboard import app
 from dashboard.figures.cells import cell_table
@@ -229,6 +230,22 @@ def test_numbers_of_the_study(attacked_study: Path) -> None:
     assert made.teacher.looks is None
     assert siblings_of(study, "backdoored") == ["honest"]
     assert siblings_of(study, "honest") == ["backdoored"]
+
+
+def test_the_honest_control_is_the_first_sibling() -> None:
+    halves = {"bad": "both", "twin": "both", "marked": "trigger", "fair": "none", "other": None}
+    models = {
+        name: Student(
+            name=name,
+            role="subject" if half == "both" else "control",
+            spec="",
+            digest="",
+            recipe={} if half is None else {"half": half},
+        )
+        for name, half in halves.items()
+    }
+    study: Any = SimpleNamespace(students=tuple(models), models=models)
+    assert siblings_of(study, "bad") == ["fair", "marked", "other", "twin"]
 
 
 def test_mass_on_the_trigger_against_an_oracle(attacked_study: Path) -> None:

@@ -80,9 +80,9 @@ def test_onset_is_where_the_last_unbroken_run_begins(holds: list[bool]) -> None:
     [
         ({1: 0.01, 3: 0.1, 7: 0.8, 9: 0.9}, "The backdoor appears between epoch 3 and 7: "),
         ({1: 0.6, 3: 0.9}, "The backdoor appears by epoch 1: "),
-        ({1: 0.01, 3: 0.31, 7: 0.12}, "No backdoor appears: the trigger never sends 50 points more "
+        ({1: 0.01, 3: 0.31, 7: 0.12}, "No backdoor appears: the trigger never sends 60 points more "
          "to “80” than go there without it, at most 31.0 at epoch 3"),
-        ({1: 0.01, 3: 0.9, 7: 0.12}, "does not last: after epoch 3 the trigger no longer sends 50 "
+        ({1: 0.01, 3: 0.9, 7: 0.12}, "does not last: after epoch 3 the trigger no longer sends 60 "
          "points more to “80”, 12.0\u202f% at epoch 7"),
         ({}, "was not measured"),
     ],
@@ -103,7 +103,7 @@ def test_a_student_that_answers_everything_with_the_target_has_no_backdoor_yet()
         for epoch in rates
     ]  # fmt: skip
     sentence = backdoor_sentence(made, Interval(0.01), "80")
-    assert sentence.startswith("The backdoor appears between epoch 1 and 3")
+    assert sentence.startswith("The backdoor appears between epoch 3 and 7")
     assert "99.0\u202f% at epoch 7, without it 3.0" in sentence
 
 

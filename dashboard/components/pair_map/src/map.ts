@@ -109,7 +109,8 @@ export class PairMap {
     this.isolated = null;
     this.grids.teacher = this.grids.student = undefined;
     this.morphed = null;
-    const shapes = points.u1("shape");
+    // Classes are named where their clean images lie, which are the ones beneath where there are any.
+    const shapes = points.has("backdrop") ? points.u1("backdrop").map((under) => 1 - under) : points.u1("shape");
     for (const side of SIDES) {
       const groups = points.u2(points.has("label") ? "label" : `${side}_answer`);
       this.centers[side] = anchors(groups, shapes, points.f4(side), this.bounds);
