@@ -162,7 +162,9 @@ def _row(row: CellRow, colors: Palette) -> str:
 
 def _cell(rate: Interval, accuracy: Interval | None, null: Null | None, glyph: str) -> str:
     text, bounds = percent(rate.value), interval_text(rate, "share")
-    right = "" if accuracy is None else f'<span class="ds-ci">· {percent(accuracy.value)} right</span>'
+    right = (
+        "" if accuracy is None else f'<span class="ds-ci">· {percent(accuracy.value)} right</span>'
+    )
     # References say what is far out; without any, what a trigger that works would do.
     far = rate.value >= WORKS if null is None else null.outside
     return (
