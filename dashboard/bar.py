@@ -10,14 +10,15 @@ from analysis.records import TEACHER
 from dashboard import loading, messages
 from dashboard.context import Export, View, choose, clear_filter, region_of
 from dashboard.figures.numbers import count_of, markdown, thousands, visible
-from dashboard.selection import Lasso, SavedSet
+from dashboard.loading_slices import slice_words
+from dashboard.selection import Lasso, SavedSet, SliceSet
 
 
 def context_bar(view: View, exports: list[Export]) -> None:
     """Draw the bar above every page: both models, condition, filter, counts, Save."""
     with st.container(key="context_bar", horizontal=True, vertical_alignment="center", gap="small"):
         st.html(
-            f'<span class="ds-label">Study</span> {messages.strong(view.study.name)}',
+            f'<span class="ds-label ds-spare">Study</span> {messages.strong(view.study.name)}',
             width="content",
         )
         _student_picker(view)
@@ -37,14 +38,14 @@ def context_bar(view: View, exports: list[Export]) -> None:
 
 
 def _student_picker(view: View) -> None:
-    st.html(f'<span class="ds-label">Student</span> {messages.SQUARE}', width="content")
+    st.html(f'<span class="ds-label ds-spare">Student</span> {messages.SQUARE}', width="content")
     students = list(view.study.students)
     if len(students) == 1 and not lefts_of(view):
         st.html(messages.strong(students[0]), width="content")
         return
     st.session_state["student_picker"] = view.selection.student
     st.selectbox(
-        "Student", students, key="student_picker", label_visibility="collapsed", width=150,
+        "Student", students, key="student_picker", label_visibility="collapsed", width=140,
         on_change=_student_chosen, args=(view,),
     )  # fmt: skip
     _left_picker(view)
@@ -65,7 +66,7 @@ def _left_picker(view: View) -> None:
     st.html(f'<span class="ds-label">vs</span> {messages.CIRCLE}', width="content")
     st.session_state["left_picker"] = view.left
     st.selectbox(
-        "Against", [TEACHER, *lefts], key="left_picker", label_visibility="collapsed", width=120,
+        "Against", [TEACHER, *lefts], key="left_picker", label_visibility="collapsed", width=112,
         on_change=_left_chosen, args=(view,),
     )  # fmt: skip
 
@@ -111,7 +112,7 @@ def kept_images(view: View, sides: tuple[str, ...]) -> dict[str, Any]:
 
 def _condition_picker(view: View) -> None:
     conditions = list(view.study.conditions)
-    st.html('<span class="ds-label">Condition</span>', width="content")
+    st.html('<span class="ds-label ds-spare">Condition</span>', width="content")
     if len(conditions) == 1:
         only = view.study.conditions[conditions[0]]
         st.html(messages.strong(only.name), width="content")
@@ -141,7 +142,9 @@ def filter_parts(view: View) -> list[tuple[str, str, dict[str, Any]]]:
         parts.append(("differ", "answers differ", {"differ": False}))
     if selection.within:
         where = (
-            "selected images" if isinstance(selection.within, SavedSet)
+            slice_words(view.study, selection.within.id)
+            if isinstance(selection.within, SliceSet)
+            else "selected images" if isinstance(selection.within, SavedSet)
             else f"inside the lasso on {_owner(view, selection.within)}’s map"
         )  # fmt: skip
         parts.append(("within", where, {"within": None}))

@@ -29,6 +29,7 @@ from dashboard import (
     terminal,
     terminal_conditions,
     terminal_null,
+    terminal_slices,
 )
 from dashboard.cli_reference import References
 
@@ -360,6 +361,7 @@ def _print(study: Study, *, left: str = TEACHER) -> None:
     terminal_conditions.print_conditions(study)
     if left == TEACHER:
         terminal_null.print_nulls(study)
+        terminal_slices.print_slices(study)
 
 
 def _done(study: Study) -> None:

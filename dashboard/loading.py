@@ -17,7 +17,8 @@ from analysis.errors import DistillscopeError, StudyError
 from analysis.records import CLEAN, TEACHER, Projection
 from analysis.store.study import Study
 from analysis.study.between import answers_between, overlap_between
-from dashboard.selection import Lasso, Region, Selection, load_set
+from dashboard.loading_slices import slice_members
+from dashboard.selection import Lasso, Region, Selection, SliceSet, load_set
 
 STUDY_VARIABLE = "DISTILLSCOPE_STUDY"
 
@@ -208,6 +209,9 @@ def region_mask(
 
     Raises :class:`DistillscopeError` when the region cannot be resolved in this study.
     """
+    if isinstance(region, SliceSet):
+        wanted = slice_members(study, region.id)
+        return np.asarray([name in wanted for name in pair.sample_ids.tolist()], dtype=bool)
     if not isinstance(region, Lasso):
         wanted = load_set(workspace_of(study), region)
         return np.asarray([name in wanted for name in pair.sample_ids.tolist()], dtype=bool)

@@ -26,6 +26,7 @@ TOUR_STEPS = 6
 COLORINGS = ("label", "answer", "divergence", "overlap", "flags")
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_SLICE = re.compile(r"[0-9a-f]{16}")
 _LONG_ID = 160
 
 MapSide = Literal["teacher", "student"]
@@ -102,10 +103,31 @@ class SavedSet:
         return cls(digest)
 
 
-Region = Lasso | SavedSet
+@dataclass(frozen=True, slots=True)
+class SliceSet:
+    """The samples of a slice that the study found and stores under ``id``."""
+
+    id: str
+
+    def to_text(self) -> str:
+        """Write as ``slice_id``."""
+        return f"slice_{self.id}"
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """Read what :meth:`to_text` wrote; :class:`InputError` for anything else."""
+        found = text.removeprefix("slice_")
+        if not text.startswith("slice_") or not _SLICE.fullmatch(found):
+            raise InputError(f"slice {_shown(text)}", expected="slice_ and its id")
+        return cls(found)
+
+
+Region = Lasso | SavedSet | SliceSet
 
 
 def _region(text: str) -> Region:
+    if text.startswith("slice_"):
+        return SliceSet.from_text(text)
     return SavedSet.from_text(text) if text.startswith("set_") else Lasso.from_text(text)
 
 

@@ -237,6 +237,19 @@ def _findings(value: Any) -> bool:
     return _listed(value) and all(isinstance(item.get("text"), str) for item in value)
 
 
+def _sliced(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and _listed(value.get("slices"))
+        and all(
+            isinstance(item.get("id"), str)
+            and isinstance(item.get("words"), str)
+            and isinstance(item.get("agreement"), dict)
+            for item in value["slices"]
+        )
+    )
+
+
 def _quality(value: Any) -> bool:
     return isinstance(value, dict) and set(value) == {"trustworthiness", "continuity", "k", "n"}
 
@@ -255,4 +268,5 @@ _FORMS: Mapping[str, Callable[[Any], bool]] = {
     "attribution": _mapping,
     "layers": _mapping,
     "layer_map": _mapping,
+    "slices": _sliced,
 }

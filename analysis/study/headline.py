@@ -83,6 +83,7 @@ def headline(study: Study, *, left: str = TEACHER) -> dict[str, Any]:
                     for key in MEASURES
                 },
                 "worst_class": worst_class(study, name) if left == TEACHER else None,
+                "slices": slices_of(study, name) if left == TEACHER else None,
                 "findings": study.record(f"findings/{name}", []),
                 "audit": audit_headline(study, name),
             }
@@ -142,6 +143,15 @@ def _against(
 ) -> dict[str, Any] | None:
     """One number of a student with its null beside it."""
     return None if interval is None else {**interval, "null": null}
+
+
+def slices_of(study: Study, student: str) -> list[dict[str, Any]] | None:
+    """The slices of ``student`` on the clean images, or None where nobody looked for any."""
+    record = study.record(f"slices/{student}/{CLEAN}")
+    if record is None:
+        return None
+    keys = ("id", "words", "n", "n_tested", "agreement", "rest", "gap", "p_value")
+    return [{key: item[key] for key in keys} for item in record["slices"]]
 
 
 def worst_class(study: Study, student: str) -> dict[str, Any] | None:

@@ -15,11 +15,19 @@ from analysis.data.imageset import ImageSet
 from analysis.divergence.answers import read_answers
 from analysis.errors import StudyError
 from analysis.models.handle import ModelHandle
-from analysis.records import CLEAN, PENULTIMATE, REFERENCE, TEACHER, TRIGGER, Student
+from analysis.records import (
+    CLEAN,
+    LISTED_ROLES,
+    PENULTIMATE,
+    REFERENCE,
+    TEACHER,
+    TRIGGER,
+    Student,
+)
 from analysis.store import Study, StudyWriter
 from analysis.store.files import write_array
 from analysis.store.manifest import Manifest
-from analysis.study import attribution, divergence, embedding, samples
+from analysis.study import attribution, divergence, embedding, samples, slices
 from analysis.study.attribution_agreement import measure_attribution_agreement
 from analysis.study.classes import ClassPlan, permutation_finding
 from analysis.study.conditions import (
@@ -175,6 +183,8 @@ class ComparisonRun:
                 self.bench, name, self.products.arrays, condition=shown.slug
             )
             self._have(overlap)
+            if spec.role in LISTED_ROLES:
+                self._slices(name, shown)
             if spec.role not in UNATTRIBUTED_ROLES and shown.slug in ATTRIBUTED:
                 self._attributions(name, handle, shown)
         self.models[name] = self._card(name, handle, spec)
@@ -192,6 +202,15 @@ class ComparisonRun:
                 condition=shown.slug,
             )
         )
+
+    def _slices(self, name: str, shown: Presented) -> None:
+        arrays = self.products.arrays
+        if f"statistics/{shown.slug}" not in arrays:
+            self._have(slices.measure_statistics(self.bench, shown))
+        found = slices.find_divergent_slices(
+            self.bench, name, shown.slug, shown.labels, self.plan.names, arrays
+        )
+        self._have(found)
 
     def _findings(self, name: str) -> None:
         logits = [

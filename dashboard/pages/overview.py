@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -12,16 +11,14 @@ from analysis.divergence.classes import count_answers
 from analysis.records import TEACHER, TRIGGER, Interval
 from dashboard import messages
 from dashboard.bar import filter_parts
-from dashboard.components.links import link
 from dashboard.context import Export, View, choose, clear_filter, held
 from dashboard.figures import calibration, cells, classes, cost, drift, headline, sentences
 from dashboard.figures.chart import CONFIG
 from dashboard.figures.numbers import escaped
 from dashboard.figures.tables import csv_text
 from dashboard.loading import Pair
+from dashboard.pages import parts
 from dashboard.pages.overview_headline import nulls_of, range_of, show_headline, show_verdict
-
-_CLASS_ROWS = 10
 
 
 def show(view: View) -> None:
@@ -48,7 +45,7 @@ def show(view: View) -> None:
     with left:
         _drift(view)
     with middle:
-        _classes(view)
+        parts.where_it_parts(view)
         _cost(view)
     with right:
         _confidence(view)
@@ -140,30 +137,6 @@ def _cell_chosen(key: str) -> None:
     teacher, student = map(int, points[0]["customdata"].split("."))
     cell = (teacher, student)
     choose(cell=None if cell == held().cell else cell)
-
-
-def _classes(view: View) -> None:
-    pair = view.without("group")
-    rows = classes.class_rows(pair, view.class_names)
-    sides = view.sides
-    kind = "label" if pair.labels is not None else f"{escaped(sides.the_left)}’s answer"
-    messages.section("Where it parts most", f"By {kind}, the lowest agreement first.")
-    shown = rows if st.session_state.get("all_classes") else rows[:_CLASS_ROWS]
-
-    def address(index: int) -> str:
-        group = None if index == view.selection.group else index
-        return link("overview", dataclasses.replace(view.selection, group=group))
-
-    note = "A class filters every page."
-    if pair.labels is not None:
-        left = "Teacher" if sides.against_teacher else escaped(sides.left)
-        note += f" {left} and {escaped(sides.right)}: % right."
-    table = classes.class_table(
-        shown, view.colors, address, chosen=view.selection.group, sides=sides
-    )
-    st.html(f'{table}<div class="ds-sub" style="margin-top:6px">{note}</div>')
-    if len(rows) > _CLASS_ROWS:
-        st.toggle(f"All {len(rows)} classes", key="all_classes")
 
 
 def _cost(view: View) -> None:

@@ -19,6 +19,7 @@ from dashboard.selection import (
     Lasso,
     SavedSet,
     Selection,
+    SliceSet,
     find_sample,
     load_set,
     sample_token,
@@ -34,7 +35,8 @@ lassos = st.builds(
     st.lists(st.tuples(coordinates, coordinates), min_size=3, max_size=MAX_VERTICES).map(tuple),
 )
 saved = st.builds(SavedSet, st.text("0123456789abcdef", min_size=64, max_size=64))
-regions = st.none() | lassos | saved
+slices = st.builds(SliceSet, st.text("0123456789abcdef", min_size=16, max_size=16))
+regions = st.none() | lassos | saved | slices
 indices = st.integers(0, CLASSES - 1)
 selections = st.builds(
     Selection,
@@ -101,6 +103,7 @@ def test_every_url_shows_a_page(query: dict[str, str]) -> None:
         ("class", "16", "expected 0 to 15"),
         ("differ", "maybe", "names differ 'maybe'"),
         ("within", "set_../../passwd", "expected set_ and a digest"),
+        ("within", "slice_12", "expected slice_ and its id"),
         ("within", "teacher_1_2", "3 to 40 points"),
         ("picked", "student_1_2_3_4_nan_6", "3 to 40 points"),
         ("picked", "nobody_1_2_3_4_5_6", "3 to 40 points"),
