@@ -160,6 +160,8 @@ _ROWS: tuple[tuple[str, str, Callable[[Interval | None], str]], ...] = (
     ("agreement with {left}, %", "agreement", share),
     ("KL({left} || student), nats", "kl_teacher_student", nats),
     ("negative flips, %", "negative_flips", share),
+    ("order of the top 5, Kendall's tau", "top5_order", nats),
+    ("KL without the top class, nats", "dark_kl", nats),
     ("shared neighbors, %", "mean_neighborhood_overlap", share),
     ("calibration error, points", "ece", share),
 )

@@ -28,6 +28,7 @@ from analysis.divergence.bootstrap import (
     percentile_interval,
 )
 from analysis.divergence.calibration import calibration_gaps
+from analysis.divergence.dark_knowledge import TOP, dark_divergence, order_agreement
 from analysis.errors import InputError
 from analysis.records import Direction, Divergence, Interval
 
@@ -41,6 +42,8 @@ MEASURES: dict[str, tuple[Direction, Unit]] = {
     "kl_student_teacher": ("higher_is_farther", "nats"),
     "js": ("higher_is_farther", "nats"),
     "top5_overlap": ("higher_is_closer", "share"),
+    "top5_order": ("higher_is_closer", "difference"),
+    "dark_kl": ("higher_is_farther", "nats"),
     "confidence_gap": ("neutral", "difference"),
     "accuracy": ("neutral", "share"),
     "negative_flips": ("higher_is_farther", "share"),
@@ -54,7 +57,9 @@ class PairAnswers:
 
     ``kl_teacher_student`` is KL(T||S), ``kl_student_teacher`` KL(S||T), ``js`` the Jensen-Shannon
     divergence without root (at most ln 2), all (N,) in nats; ``top5_overlap`` (N,) the shared
-    part of both top-5 sets (top-K below five classes).
+    part of both top-5 sets (top-K below five classes); ``top5_order`` (N,) in [-1, 1] how far both
+    put the teacher's top 5 in the same order, ``dark_kl`` (N,) in nats how differently they share
+    out what the teacher's answer leaves (:mod:`~analysis.divergence.dark_knowledge`).
     """
 
     teacher: Answers
@@ -63,6 +68,8 @@ class PairAnswers:
     kl_student_teacher: np.ndarray
     js: np.ndarray
     top5_overlap: np.ndarray
+    top5_order: np.ndarray
+    dark_kl: np.ndarray
 
     @property
     def agree(self) -> np.ndarray:
@@ -135,15 +142,19 @@ def answer_pair(teacher_logits: np.ndarray, student_logits: np.ndarray) -> PairA
     """Compare two models row by row, in chunks; arguments as of :func:`compare_outputs`."""
     check_pair(teacher_logits, student_logits)
     n = len(teacher_logits)
-    kl_ts, kl_st, js, overlap = (np.empty(n) for _ in range(4))
+    kl_ts, kl_st, js, overlap, order, dark = (np.empty(n) for _ in range(6))
     for rows in row_chunks(*teacher_logits.shape):
-        log_t = log_softmax(finite_rows(teacher_logits, rows, "the teacher"))
-        log_s = log_softmax(finite_rows(student_logits, rows, "the student"))
+        teacher = finite_rows(teacher_logits, rows, "the teacher")
+        student = finite_rows(student_logits, rows, "the student")
+        log_t, log_s = log_softmax(teacher), log_softmax(student)
         kl_ts[rows] = _kl(log_t, log_s)
         kl_st[rows] = _kl(log_s, log_t)
         log_mean = np.logaddexp(log_t, log_s) - math.log(2)
         js[rows] = (_kl(log_t, log_mean) + _kl(log_s, log_mean)) / 2
-        overlap[rows] = _top_overlap(teacher_logits[rows], student_logits[rows])
+        top = top_mask(teacher, min(TOP, teacher.shape[1]))
+        overlap[rows] = (top & top_mask(student, min(TOP, teacher.shape[1]))).sum(1) / top[0].sum()
+        order[rows] = order_agreement(teacher, student, top)
+        dark[rows] = dark_divergence(teacher, student)
     return PairAnswers(
         teacher=read_answers(teacher_logits, owner="the teacher"),
         student=read_answers(student_logits, owner="the student"),
@@ -151,6 +162,8 @@ def answer_pair(teacher_logits: np.ndarray, student_logits: np.ndarray) -> PairA
         kl_student_teacher=kl_st,
         js=np.minimum(js, math.log(2)),
         top5_overlap=overlap,
+        top5_order=order,
+        dark_kl=dark,
     )
 
 
@@ -179,12 +192,6 @@ def top_mask(logits: np.ndarray, k: int) -> np.ndarray:
     return above | (tied & (np.cumsum(tied, axis=1) <= room))
 
 
-def _top_overlap(teacher_logits: np.ndarray, student_logits: np.ndarray) -> np.ndarray:
-    k = min(5, teacher_logits.shape[1])
-    both = top_mask(teacher_logits, k) & top_mask(student_logits, k)
-    return both.sum(axis=1) / k
-
-
 def _kl(log_p: np.ndarray, log_q: np.ndarray) -> np.ndarray:
     # Rounding can leave a tiny negative sum; the divergence has none.
     return np.maximum((np.exp(log_p) * (log_p - log_q)).sum(axis=1), 0.0)
@@ -198,6 +205,8 @@ def _per_sample(pair: PairAnswers, labels: np.ndarray | None) -> dict[str, np.nd
         "kl_student_teacher": pair.kl_student_teacher,
         "js": pair.js,
         "top5_overlap": pair.top5_overlap,
+        "top5_order": pair.top5_order,
+        "dark_kl": pair.dark_kl,
         "confidence_gap": pair.student.confidence - pair.teacher.confidence,
     }
     if labels is not None:

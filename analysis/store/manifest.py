@@ -237,6 +237,14 @@ def _findings(value: Any) -> bool:
     return _listed(value) and all(isinstance(item.get("text"), str) for item in value)
 
 
+def _scaled(value: Any) -> bool:
+    return value is None or (
+        isinstance(value, dict)
+        and isinstance(value.get("temperature"), int | float)
+        and all(_measured({"ece": value.get(key)}) for key in ("ece_before", "ece_after"))
+    )
+
+
 def _sliced(value: Any) -> bool:
     return (
         isinstance(value, dict)
@@ -269,4 +277,5 @@ _FORMS: Mapping[str, Callable[[Any], bool]] = {
     "layers": _mapping,
     "layer_map": _mapping,
     "slices": _sliced,
+    "temperature": _scaled,
 }

@@ -17,7 +17,7 @@ from analysis.records import CLEAN, Interval
 from analysis.store.files import write_array
 from analysis.study.stages import Products, Workbench
 
-VERSION = 1
+VERSION = 2
 BINS = 15
 PER_SAMPLE = (
     "agreement",
@@ -25,6 +25,8 @@ PER_SAMPLE = (
     "kl_student_teacher",
     "js",
     "top5_overlap",
+    "top5_order",
+    "dark_kl",
     "confidence_gap",
     "negative_flips",
 )

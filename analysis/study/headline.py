@@ -19,6 +19,8 @@ MEASURES = (
     "js",
     "churn",
     "top5_overlap",
+    "top5_order",
+    "dark_kl",
     "confidence_gap",
     "negative_flips",
     "ece",
@@ -71,6 +73,7 @@ def headline(study: Study, *, left: str = TEACHER) -> dict[str, Any]:
         "teacher": {
             **_model(study.teacher),
             **{key: _interval(study, TEACHER, key) for key in ("accuracy", "ece")},
+            "temperature": study.record(f"temperature/{TEACHER}/{CLEAN}"),
         },
         "students": {
             name: {
@@ -82,6 +85,7 @@ def headline(study: Study, *, left: str = TEACHER) -> dict[str, Any]:
                     key: _against(_json(measured[name].get(key)), shown[name].to_json(key))
                     for key in MEASURES
                 },
+                "temperature": study.record(f"temperature/{name}/{CLEAN}"),
                 "worst_class": worst_class(study, name) if left == TEACHER else None,
                 "slices": slices_of(study, name) if left == TEACHER else None,
                 "findings": study.record(f"findings/{name}", []),

@@ -27,7 +27,7 @@ from analysis.records import (
 from analysis.store import Study, StudyWriter
 from analysis.store.files import write_array
 from analysis.store.manifest import Manifest
-from analysis.study import attribution, divergence, embedding, samples, slices
+from analysis.study import attribution, divergence, embedding, samples, slices, temperature
 from analysis.study.attribution_agreement import measure_attribution_agreement
 from analysis.study.classes import ClassPlan, permutation_finding
 from analysis.study.conditions import (
@@ -140,6 +140,18 @@ class ComparisonRun:
                 self.bench, TEACHER, logits, shown.labels, condition=shown.slug
             )
         )
+        self._temperature(TEACHER, shown)
+
+    def _temperature(self, name: str, shown: Presented) -> None:
+        self._have(
+            temperature.fit_temperatures(
+                self.bench,
+                name,
+                self._array(f"logits/{name}/{shown.slug}"),
+                shown.labels,
+                condition=shown.slug,
+            )
+        )
 
     def _neighborhood(self, name: str, *, on_map: bool = True) -> None:
         features = self._array(f"features/{name}/{CLEAN}/{PENULTIMATE}")
@@ -175,6 +187,8 @@ class ComparisonRun:
                 )
             )
             self._diverge(name, shown)
+            if spec.role != "checkpoint":
+                self._temperature(name, shown)
         self._findings(name)
         self._neighborhood(name, on_map=spec.role != REFERENCE)
         self._under_attack(name)

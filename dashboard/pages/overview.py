@@ -12,12 +12,19 @@ from analysis.records import TEACHER, TRIGGER, Interval
 from dashboard import messages
 from dashboard.bar import filter_parts
 from dashboard.context import Export, View, choose, clear_filter, held
-from dashboard.figures import calibration, cells, classes, cost, drift, headline, sentences
+from dashboard.figures import (
+    cells,
+    classes,
+    cost,
+    drift,
+    headline,
+    sentences,
+)
 from dashboard.figures.chart import CONFIG
 from dashboard.figures.numbers import escaped
 from dashboard.figures.tables import csv_text
 from dashboard.loading import Pair
-from dashboard.pages import parts
+from dashboard.pages import confidence, parts
 from dashboard.pages.overview_headline import nulls_of, range_of, show_headline, show_verdict
 
 
@@ -48,7 +55,8 @@ def show(view: View) -> None:
         parts.where_it_parts(view)
         _cost(view)
     with right:
-        _confidence(view)
+        confidence.confidence(view)
+        confidence.below_the_answer(view)
 
 
 def _accuracies(pair: Pair) -> tuple[float, float] | None:
@@ -147,27 +155,6 @@ def _cost(view: View) -> None:
     title = "What the compression bought" if view.sides.against_teacher else "What each costs"
     messages.section(title, "Latency: median on the computer that made the study.")
     st.html(table)
-
-
-def _confidence(view: View) -> None:
-    sides = view.sides
-    figure = calibration.reliability_figure(view.pair, view.colors, sides=sides)
-    messages.section(
-        "Confidence and calibration",
-        "How often each is right when it says so. "
-        f'<span style="white-space:nowrap">{messages.CIRCLE}'
-        f'<span class="ds-teacher">{escaped(sides.left)}</span> &nbsp;{messages.SQUARE}'
-        f'<span class="ds-student">{escaped(sides.right)}</span></span>',
-    )
-    if figure is None:
-        messages.empty("Needs labels", "Whether an answer is right is not known for these images.")
-    else:
-        st.plotly_chart(figure, theme=None, config=CONFIG, alt="Reliability of both models")
-    messages.section("", "Images by confidence, %")
-    st.plotly_chart(
-        calibration.confidence_figure(view.pair, view.colors, sides=sides), theme=None,
-        config=CONFIG, alt="Histogram of both models’ confidence",
-    )  # fmt: skip
 
 
 def exports(view: View) -> list[Export]:

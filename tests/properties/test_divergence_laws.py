@@ -48,9 +48,10 @@ def test_ranges_and_identities(pair: Pair) -> None:
 @settings(max_examples=60, deadline=None)
 def test_a_model_does_not_diverge_from_itself(pair: Pair) -> None:
     measured = compare_outputs(pair[0], pair[0], pair[2], draws=5)
-    for name in ("churn", "kl_teacher_student", "kl_student_teacher", "js", "confidence_gap"):
+    zero = ("churn", "kl_teacher_student", "kl_student_teacher", "js", "dark_kl", "confidence_gap")
+    for name in zero:
         assert np.abs(measured[name].per_sample).max() < 1e-12, name
-    for name in ("agreement", "top5_overlap"):
+    for name in ("agreement", "top5_overlap", "top5_order"):
         assert (measured[name].per_sample == 1).all(), name
     assert measured["negative_flips"].value.value == 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from itertools import permutations
 
@@ -54,6 +55,14 @@ def _oracle_samples(
         found["kl_student_teacher"].append(rel_entr(q, p).sum())
         found["js"].append((rel_entr(p, middle).sum() + rel_entr(q, middle).sum()) / 2)
         found["top5_overlap"].append(len({*by_t[:5]} & {*by_s[:5]}) / min(5, len(p)))
+        pairs = list(itertools.combinations(by_t[:5], 2))
+        kept = sum(by_s.index(a) < by_s.index(b) for a, b in pairs)
+        found["top5_order"].append((2 * kept - len(pairs)) / len(pairs))
+        others = [c for c in range(len(p)) if c != by_t[0]]
+        rest_p, rest_q = ([r[c] / sum(r[o] for o in others) for c in others] for r in (p, q))
+        found["dark_kl"].append(
+            sum(a * math.log(a / b) for a, b in zip(rest_p, rest_q, strict=True))
+        )
         found["confidence_gap"].append(q.max() - p.max())
         found["accuracy"].append(float(by_s[0] == label))
         found["negative_flips"].append(float(by_t[0] == label and by_s[0] != label))

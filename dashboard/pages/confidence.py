@@ -1,0 +1,58 @@
+"""Confidence and calibration on the Overview, and what lies below the two models' answers."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from dashboard import messages
+from dashboard.context import View
+from dashboard.figures import calibration, knowledge
+from dashboard.figures.chart import CONFIG
+from dashboard.figures.numbers import escaped, thousands
+
+
+def confidence(view: View) -> None:
+    """How often each model is right when it says so, and how sure both are."""
+    sides = view.sides
+    figure = calibration.reliability_figure(view.pair, view.colors, sides=sides)
+    messages.section(
+        "Confidence and calibration",
+        "How often each is right when it says so. "
+        f'<span style="white-space:nowrap">{messages.CIRCLE}'
+        f'<span class="ds-teacher">{escaped(sides.left)}</span> &nbsp;{messages.SQUARE}'
+        f'<span class="ds-student">{escaped(sides.right)}</span></span>',
+    )
+    if figure is None:
+        messages.empty("Needs labels", "Whether an answer is right is not known for these images.")
+    else:
+        st.plotly_chart(figure, theme=None, config=CONFIG, alt="Reliability of both models")
+    messages.section("", "Images by confidence, %")
+    st.plotly_chart(
+        calibration.confidence_figure(view.pair, view.colors, sides=sides), theme=None,
+        config=CONFIG, alt="Histogram of both models’ confidence",
+    )  # fmt: skip
+
+
+def below_the_answer(view: View) -> None:
+    """Temperatures, and how alike the two are on the classes that they do not answer."""
+    study, condition = view.study, view.selection.condition
+    models = (view.left, view.selection.student)
+    scaled = [study.record(f"temperature/{name}/{condition}") for name in models]
+    table = knowledge.temperature_table(*scaled)
+    if table:
+        n = next(item["n_tested"] for item in scaled if item is not None)
+        messages.section(
+            "", f"Fitted on half of the images, measured on the other {thousands(n)}; all images."
+        )
+        st.html(table)
+    references: dict[str, list[float]] = {}
+    for name, model in study.models.items():
+        if model.role == "reference" and view.sides.against_teacher:
+            for measure, value in study.measures(name, condition).items():
+                if value is not None:
+                    references.setdefault(measure, []).append(value.value)
+    left = escaped(view.sides.the_left)
+    below = knowledge.below_table(view.measures(), references, view.colors, left)
+    if below:
+        messages.section("Below the answer", "How alike they rank the rest; all images.")
+        st.html(below)
