@@ -24,6 +24,7 @@ from dashboard import (
     cli_audit,
     cli_experiment,
     cli_layers,
+    cli_outputs,
     cli_reference,
     cli_training,
     terminal,
@@ -90,13 +91,17 @@ NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Only print the ad
 
 @app.command()
 def compare(
-    teacher: Annotated[str, typer.Option(help="SPEC of the teacher.")],
-    student: Students,
-    images: Annotated[
-        str,
-        typer.Option(help="Image folder, .parquet, .npz, 'digits' or 'signs:test[,n=N,seed=S]'."),
-    ],
     out: Annotated[Path, typer.Option(help="Folder of the study.")],
+    teacher: Annotated[str | None, typer.Option(help="SPEC of the teacher.")] = None,
+    student: Annotated[
+        list[str] | None, typer.Option(help="[NAME=]SPEC of a student; repeat for several.")
+    ] = None,
+    images: Annotated[
+        str | None,
+        typer.Option(help="Image folder, .parquet, .npz, 'digits' or 'signs:test[,n=N,seed=S]'."),
+    ] = None,
+    teacher_outputs: cli_outputs.TeacherOutputs = None,
+    student_outputs: cli_outputs.StudentOutputs = None,
     checkpoints: Checkpoints = None,
     reference: References = None,
     limit: Annotated[int | None, typer.Option(help="Use at most N images (seeded).")] = None,
@@ -131,9 +136,23 @@ def compare(
     from analysis.study.comparison import compare as run
     from analysis.study.stages import CompareConfig
 
+    models = {
+        "teacher": teacher, "student": student, "images": images, "checkpoints": checkpoints,
+        "reference": reference, "trigger": trigger, "target": target, "limit": limit,
+    }  # fmt: skip
+    if cli_outputs.takes_outputs(teacher_outputs, student_outputs, models):
+        assert teacher_outputs is not None
+        study = cli_outputs.compare_files(
+            teacher_outputs, student_outputs or (), images=images, out=out, size=size, seed=seed,
+            class_names=class_names, quiet=quiet,
+        )  # fmt: skip
+        _done(study)
+        return
+    assert teacher is not None
+    assert images is not None
     attack = _conditions(trigger, target, method, epsilon)
     config = CompareConfig(limit=limit, size=size, probe=probe, seed=seed, attack=attack)
-    named = _students(student, checkpoints, reference)
+    named = _students(student or (), checkpoints, reference)
     names = _class_names(class_names, list(named))
     _use_threads(threads)
     with terminal.stage_progress(quiet=quiet) as progress:

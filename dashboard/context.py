@@ -21,6 +21,7 @@ from dashboard.loading import Pair
 from dashboard.loading_layers import layer_maps, layer_projection
 from dashboard.selection import Lasso, Region, Selection, save_set
 from dashboard.theme import Palette, palette
+from dashboard.thumbnails import thumbnail_url
 
 _HELD, _WRITTEN, _FOLLOWED, _NEXT = "selection", "selection_written", "followed", "next_page"
 _PAGES = "pages"
@@ -62,6 +63,13 @@ class View:
         chosen = self.selection
         names = (chosen.left, chosen.student, condition or chosen.condition)
         return _measures((self.study.digest, *names), self.study)
+
+    def picture(self, sample_id: str, condition: str | None = None) -> str | None:
+        """Address of the picture of a sample, or None where the study holds no pictures."""
+        slug = condition or self.selection.condition
+        if slug not in self.study.manifest.thumbnails:
+            return None
+        return thumbnail_url(sample_id, slug, self.study.digest)
 
     def without(self, part: str) -> Pair:
         """The rows that the cross-filter leaves when its ``part`` (a field) is taken off."""

@@ -25,6 +25,7 @@ from analysis.store import Progress as Report
 from analysis.store import Study
 from analysis.study.between import measures_between
 from dashboard.figures.sides import Sides
+from dashboard.missing import summary
 
 console = Console(stderr=True)
 NOT_MEASURED = "not measured"
@@ -133,13 +134,15 @@ def print_study(study: Study, *, left: str = TEACHER) -> None:
     table.add_column("")
     for name in models:
         table.add_column(plain(name), justify="right", overflow="fold")
+    sides = Sides.of(left, "student")
+    words = {"left": plain(sides.left), "the_left": plain(sides.the_left)}
     measured = {name: measures_between(study, left, name) for name in others}
     alone = study.measures(left)
     for title, key, form in _ROWS:
         own = form(alone.get(key)) if key in _ALONE else ""
         cells = [form(measured[name].get(key)) for name in others]
         table.add_row(
-            title.format(left=plain(Sides.of(left, "student").the_left)),
+            title.format(**words),
             "" if own == NOT_MEASURED else own,
             *cells,
         )
@@ -147,6 +150,8 @@ def print_study(study: Study, *, left: str = TEACHER) -> None:
     table.add_row("parameters", *("" if c is None else f"{c.parameters:,}" for c in costs))
     table.add_row("MACs, million", *("" if c is None else f"{c.macs / 1e6:.1f}" for c in costs))
     out.print(table)
+    if (without := summary(study)) is not None:
+        out.print(without)
     for name in study.students:
         for finding in study.record(f"findings/{name}", []):
             out.print(f"! {plain(name)}: {plain(finding['text'])}")
@@ -157,7 +162,7 @@ def print_study(study: Study, *, left: str = TEACHER) -> None:
 _ALONE = ("accuracy", "ece")
 _ROWS: tuple[tuple[str, str, Callable[[Interval | None], str]], ...] = (
     ("accuracy, %", "accuracy", share),
-    ("agreement with {left}, %", "agreement", share),
+    ("agreement with {the_left}, %", "agreement", share),
     ("KL({left} || student), nats", "kl_teacher_student", nats),
     ("negative flips, %", "negative_flips", share),
     ("order of the top 5, Kendall's tau", "top5_order", nats),

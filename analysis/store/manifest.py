@@ -90,6 +90,15 @@ class Manifest:
         del content["thumbnails"]
         return digest_json([self.schema_version, content])
 
+    def extended(self, models: Mapping[str, Student], provenance: Mapping[str, Any]) -> Manifest:
+        """The manifest with more ``models``; what ``provenance`` says of them is added."""
+        seconds = {**self.provenance.get("seconds", {}), **provenance["seconds"]}
+        return dataclasses.replace(
+            self,
+            models={**self.models, **models},
+            provenance={**self.provenance, **provenance, "seconds": seconds},
+        )
+
     def write(self, folder: Path) -> None:
         """Replace the manifest of the study in ``folder`` atomically."""
         write_json(folder / MANIFEST, self.to_json())

@@ -178,6 +178,16 @@ class Study:
         name = self.manifest.weights.get(model)
         return None if name is None else self._file(name)
 
+    @property
+    def from_predictions(self) -> bool:
+        """Whether the study was made from predictions: it holds no model that could be run."""
+        return TEACHER not in self.manifest.weights
+
+    @property
+    def has_images(self) -> bool:
+        """Whether the study holds the pixels of its inspection images."""
+        return self.has_array("images/inspection")
+
     @functools.cached_property
     def sample_ids(self) -> np.ndarray:
         """(N,) ids of the inspection images, in the order of every clean array."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.digest import digest_json
-from analysis.errors import TrustError
+from analysis.errors import StudyError, TrustError
 from analysis.models.cost import model_cost
 from analysis.models.handle import ModelHandle
 from analysis.models.loading import ModelSpec, load_model, save_model
@@ -50,10 +50,16 @@ def load_stored(
     """Load a model of a study from the weights that the study keeps.
 
     User code is not in the study: it must be trusted on the command line, and its digest must be
-    the one that the study remembers. Raises :class:`~analysis.errors.TrustError` otherwise.
+    the one that the study remembers. Raises :class:`~analysis.errors.TrustError` otherwise, and
+    :class:`~analysis.errors.StudyError` for a model that is known by its predictions alone.
     """
     model, weights = study.models[name], study.weights(name)
-    assert weights is not None, "every model's weights are stored"
+    if weights is None:
+        raise StudyError(
+            f"{study.path} knows the outputs of {name!r}, not its weights",
+            expected="a study that was made from models",
+            remedy="make one with: compare --teacher --student --images",
+        )
     if model.user_code is None:
         handle = load_model(str(weights), device=device)
     else:

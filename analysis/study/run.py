@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -331,7 +330,7 @@ class ComparisonRun:
             "versions": versions(),
         }
         if self.existing is not None:
-            return _extended(self.existing.manifest, self.models, provenance)
+            return self.existing.manifest.extended(self.models, provenance)
         return Manifest(
             name=self.title,
             class_names=self.plan.names,
@@ -341,14 +340,3 @@ class ComparisonRun:
             config=self.bench.config.key(),
             provenance=provenance,
         )
-
-
-def _extended(
-    old: Manifest, models: Mapping[str, Student], provenance: Mapping[str, Any]
-) -> Manifest:
-    seconds = {**old.provenance.get("seconds", {}), **provenance["seconds"]}
-    return dataclasses.replace(
-        old,
-        models={**old.models, **models},
-        provenance={**old.provenance, **provenance, "seconds": seconds},
-    )

@@ -7,7 +7,7 @@ from typing import Any
 
 from analysis.records import Interval
 from dashboard.figures.intervals import interval_glyph
-from dashboard.figures.numbers import interval_text, nats, percent
+from dashboard.figures.numbers import MINUS, interval_text, nats, percent
 from dashboard.theme import Palette
 
 _BELOW = (
@@ -70,14 +70,19 @@ def below_table(
         reach = max(interval.high or interval.value, *references.get(name, [0.0]))
         top = scale[1] if scale[0] < 0 or reach <= scale[1] else 2 * reach
         glyph = interval_glyph(
-            interval, (scale[0], top), colors, references=references.get(name, ()), width=92,
+            interval, (scale[0], top), colors, references=references.get(name, ()), width=150,
             height=14,
         )  # fmt: skip
         bounds = interval_text(interval, "nats")
         rows.append(
-            f'<tr><td>{title.format(left=left)}<br><span class="ds-label">{below}</span></td>'
-            f'<td><img src="{glyph}" alt="{nats(interval.value)} {bounds}"></td>'
-            f'<td class="ds-number"><span class="ds-strong">{nats(interval.value)}</span>'
-            f'<br><span class="ds-ci">{bounds}</span></td></tr>'
+            f'<tr><td>{title.format(left=left)}<br><span class="ds-sub">{below}</span></td>'
+            f'<td><img src="{glyph}" alt="{nats(interval.value)} {bounds}">'
+            f'<span class="ds-label">{_end(scale[0])} to {_end(top)}</span></td>'
+            f'<td class="ds-number"><span class="ds-strong">{nats(interval.value)}</span> '
+            f'<span class="ds-ci">{bounds}</span></td></tr>'
         )
     return f'<table class="ds-table">{"".join(rows)}</table>' if rows else ""
+
+
+def _end(value: float) -> str:
+    return f"{value:g}".replace("-", MINUS)

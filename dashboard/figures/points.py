@@ -43,7 +43,7 @@ def map_points(
     pair: Pair,
     projection: Projection,
     class_names: Sequence[str],
-    thumbnail_url: str,
+    thumbnail_url: str | None,
     *,
     triggered: bool = False,
     beneath: tuple[Pair, Projection] | None = None,

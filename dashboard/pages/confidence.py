@@ -33,26 +33,33 @@ def confidence(view: View) -> None:
     )  # fmt: skip
 
 
-def below_the_answer(view: View) -> None:
-    """Temperatures, and how alike the two are on the classes that they do not answer."""
-    study, condition = view.study, view.selection.condition
+def temperatures(view: View) -> None:
+    """What one number per model repairs of its calibration."""
+    condition = view.selection.condition
     models = (view.left, view.selection.student)
-    scaled = [study.record(f"temperature/{name}/{condition}") for name in models]
+    scaled = [view.study.record(f"temperature/{name}/{condition}") for name in models]
     table = knowledge.temperature_table(*scaled)
     if table:
         n = next(item["n_tested"] for item in scaled if item is not None)
         messages.section(
-            "", f"Fitted on half of the images, measured on the other {thousands(n)}; all images."
+            "", f"Temperature fitted on half of the images, errors on the other {thousands(n)}."
         )
         st.html(table)
+
+
+def below_the_answer(view: View) -> None:
+    """How alike the two are on the classes that they do not answer, on all images."""
     references: dict[str, list[float]] = {}
-    for name, model in study.models.items():
+    for name, model in view.study.models.items():
         if model.role == "reference" and view.sides.against_teacher:
-            for measure, value in study.measures(name, condition).items():
+            for measure, value in view.study.measures(name, view.selection.condition).items():
                 if value is not None:
                     references.setdefault(measure, []).append(value.value)
     left = escaped(view.sides.the_left)
     below = knowledge.below_table(view.measures(), references, view.colors, left)
     if below:
-        messages.section("Below the answer", "How alike they rank the rest; all images.")
+        messages.section(
+            "Do they rank the rest alike?",
+            "What the two say of the classes below the answer; all images, whatever the filter.",
+        )
         st.html(below)

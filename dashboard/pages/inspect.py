@@ -10,7 +10,7 @@ import streamlit as st
 from analysis.attribution.agreement import rank_correlation, top_overlap
 from analysis.divergence.answers import log_softmax
 from analysis.records import CLEAN, PENULTIMATE, TEACHER, AttributionMaps
-from dashboard import messages
+from dashboard import messages, missing
 from dashboard.components.links import link
 from dashboard.context import Export, View, choose, open_page, region_of
 from dashboard.figures import answers, attributions
@@ -25,7 +25,6 @@ from dashboard.loading import Pair
 from dashboard.loading_maps import maps_between
 from dashboard.pages.overview import nothing_left
 from dashboard.selection import Selection, find_sample
-from dashboard.thumbnails import thumbnail_url
 
 SHOWN_NEIGHBORS = 6
 # Below this share of the common scale a map looks empty, so the page says so in words.
@@ -94,7 +93,11 @@ def _image(view: View, row: int, order: np.ndarray) -> None:
                 disabled=place == to, on_click=choose,
                 kwargs={"sample": str(view.all.sample_ids[order[to]])},
             )  # fmt: skip
-    st.html(f'<img class="ds-image" src="{_picture(view, sample)}" alt="{escaped(sample, 200)}">')
+    picture = _picture(view, sample)
+    if picture is None:
+        messages.empty("No picture", missing.why_no_picture(view.study))
+    else:
+        st.html(f'<img class="ds-image" src="{picture}" alt="{escaped(sample, 200)}">')
     total = thousands(len(order))
     where = (
         f"{thousands(place + 1)} of {total}, by how far the two part"
@@ -110,15 +113,15 @@ def _to_map(view: View, sample: str) -> None:
     open_page("map", picked=region_of(view, [sample], None), sample=sample)
 
 
-def _picture(view: View, sample: str) -> str:
+def _picture(view: View, sample: str) -> str | None:
     condition = view.selection.condition
     rows = np.flatnonzero(view.study.condition_ids(condition) == sample)
     key = "images/inspection" if condition == CLEAN else f"images/condition/{condition}"
     if view.study.has_array(key) and len(rows):
         pixels = view.study.condition_images(condition)[rows[0]]
         return attributions.picture_uri(np.asarray(pixels))
-    url = thumbnail_url(sample, view.selection.condition, view.study.digest)
-    return escaped(url, 8000)
+    url = view.picture(sample)
+    return None if url is None else escaped(url, 8000)
 
 
 def _facts(pair: Pair, row: int, sides: Sides) -> None:
@@ -144,9 +147,7 @@ def _which_pixels(view: View, row: int) -> None:
     maps = _maps(view)
     if "student" not in maps:
         messages.section("Which pixels")
-        messages.empty(
-            "No attribution maps", "This study holds none for this student and condition."
-        )
+        messages.empty("No attribution maps", missing.why_no_attributions(view.study))
         return
     sample = str(view.all.sample_ids[row])
     rows = {part: np.flatnonzero(found.sample_ids == sample) for part, found in maps.items()}
@@ -307,7 +308,7 @@ def _neighbors(view: View, row: int) -> None:
     for model, color, mark, where, answered in spaces:
         found = _nearest(view, model, row)
         if found is None:
-            messages.empty("Not measured", f"No neighbors were computed {where}.")
+            messages.empty("Not measured", missing.why_no_neighbors(view.study, where))
             continue
         samples, distances = found
         groups = answered if clean.labels is None else clean.labels
@@ -320,7 +321,7 @@ def _neighbors(view: View, row: int) -> None:
                 samples,
                 classes,
                 distances,
-                lambda sample: thumbnail_url(sample, CLEAN, view.study.digest),
+                lambda sample: view.picture(sample, CLEAN),
                 lambda sample: link("inspect", _clean_image(view, sample)),
             )
         )

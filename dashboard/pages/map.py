@@ -9,7 +9,7 @@ import streamlit as st
 
 from analysis.errors import DistillscopeError
 from analysis.records import CLEAN, TRIGGER, TRIGGER_PERTURBATION, Projection
-from dashboard import messages
+from dashboard import messages, missing
 from dashboard.components.links import link
 from dashboard.components.pair_map import PairMapState, pair_map
 from dashboard.context import Export, View, choose, go, held, open_page, region_of, write_selection
@@ -22,7 +22,7 @@ from dashboard.loading_layers import layer_overlap, layer_projection
 from dashboard.pages import layers_pair
 from dashboard.pages.overview import nothing_left
 from dashboard.selection import COLORINGS, Lasso
-from dashboard.thumbnails import thumbnail_template, thumbnail_url
+from dashboard.thumbnails import thumbnail_template
 
 _TABLE_ROWS = 2000
 _NAMES = {"overlap": "neighborhood"}
@@ -37,9 +37,7 @@ def show(view: View) -> None:
         if view.selection.layer is not None:
             layers_pair.missing_condition(view)
             return
-        messages.empty(
-            "No maps for this condition", "This study holds layouts of the clean images only."
-        )
+        _without_maps(view)
         return
     left, right = st.columns([3, 1], gap="medium")
     with left:
@@ -50,6 +48,16 @@ def show(view: View) -> None:
         _table(view, selected, chosen=bool(picked.any()))
     with right:
         _gallery(view, selected, chosen=bool(picked.any()))
+
+
+def _without_maps(view: View) -> None:
+    """Table and gallery alone, and why there are no maps."""
+    left, right = st.columns([3, 1], gap="medium")
+    with left:
+        messages.empty("No maps for this condition", missing.why_no_maps(view.study))
+        _table(view, view.pair, chosen=False)
+    with right:
+        _gallery(view, view.pair, chosen=False)
 
 
 def _color_picker(view: View) -> str:
@@ -69,7 +77,9 @@ def _color_picker(view: View) -> str:
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _points(key: tuple[str, str, str, str], layer: str | None, _view: View) -> MapPoints:
     assert _view.projection is not None
-    url = thumbnail_template(_view.selection.condition, _view.study.digest)
+    condition = _view.selection.condition
+    pictured = condition in _view.study.manifest.thumbnails
+    url = thumbnail_template(condition, _view.study.digest) if pictured else None
     triggered = _view.selection.condition in (TRIGGER, TRIGGER_PERTURBATION)
     return map_points(
         _view.all,
@@ -176,13 +186,14 @@ def _gallery(view: View, selected: Pair, *, chosen: bool) -> None:
         below = f"{thousands(n)} of {count_of(total, 'image')}; {share}{THIN}% answered differently"
         messages.section("Selection", below)
     else:
-        messages.section("Where the two part most", "Lasso or click points on a map to see those.")
+        below = "Lasso or click points on a map to see those." if view.projection else ""
+        messages.section("Where the two part most", below)
     order = gallery_order(selected)[:MOST]
     html = gallery_html(
         selected,
         order,
         view.class_names,
-        lambda sample: thumbnail_url(sample, view.selection.condition, view.study.digest),
+        view.picture,
         lambda sample: link("inspect", dataclasses.replace(held(), sample=sample)),
         sides=view.sides,
     )

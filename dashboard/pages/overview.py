@@ -9,7 +9,7 @@ import streamlit as st
 
 from analysis.divergence.classes import count_answers
 from analysis.records import TEACHER, TRIGGER, Interval
-from dashboard import messages
+from dashboard import messages, missing
 from dashboard.bar import filter_parts
 from dashboard.context import Export, View, choose, clear_filter, held
 from dashboard.figures import (
@@ -51,12 +51,13 @@ def show(view: View) -> None:
     left, middle, right = st.columns([10, 9.6, 7.2], gap="large")
     with left:
         _drift(view)
+        confidence.below_the_answer(view)
     with middle:
         parts.where_it_parts(view)
         _cost(view)
     with right:
         confidence.confidence(view)
-        confidence.below_the_answer(view)
+        confidence.temperatures(view)
 
 
 def _accuracies(pair: Pair) -> tuple[float, float] | None:
@@ -150,9 +151,11 @@ def _cell_chosen(key: str) -> None:
 def _cost(view: View) -> None:
     models = view.study.models
     table = cost.cost_table(models[view.left], models[view.selection.student])
-    if table is None:
-        return
     title = "What the compression bought" if view.sides.against_teacher else "What each costs"
+    if table is None:
+        messages.section(title)
+        messages.empty("Not measured", missing.why_no_cost(view.study))
+        return
     messages.section(title, "Latency: median on the computer that made the study.")
     st.html(table)
 

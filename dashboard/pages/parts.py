@@ -14,10 +14,9 @@ from dashboard.figures.gallery import gallery_html, gallery_order
 from dashboard.figures.numbers import THIN, count_of, escaped, percent, thousands
 from dashboard.loading_slices import SliceList, SliceRow, slice_list
 from dashboard.selection import SliceSet
-from dashboard.thumbnails import thumbnail_url
 
 _ROWS = 10
-_PICTURES = 6
+_PICTURES = 8
 _BY = ("slices", "classes")
 
 
@@ -72,7 +71,7 @@ def _slices(view: View, found: SliceList) -> None:
         return link("overview", dataclasses.replace(view.selection, within=within))
 
     table = slices.slice_table(shown, view.colors, view.class_names, address, chosen=chosen)
-    st.html(f'{table}<div class="ds-sub" style="margin-top:6px">{_note(found)}</div>')
+    st.html(f'{table}<div class="ds-sub" style="margin-top:6px">{_note(view, found)}</div>')
     with st.container(horizontal=True, vertical_alignment="center", key="parts_controls"):
         _by()
         if len(found.rows) > _ROWS:
@@ -82,11 +81,12 @@ def _slices(view: View, found: SliceList) -> None:
         _gallery(view, row)
 
 
-def _note(found: SliceList) -> str:
+def _note(view: View, found: SliceList) -> str:
     return (
         "A slice filters every page; these are all images, whatever the filter. "
         f"{count_of(found.candidates, 'candidate')} tested; chance of any false slice "
         f"{percent(found.alpha, 0)}{THIN}%."
+        + ("" if view.study.has_images else " Without images nothing was asked of their looks.")
     )
 
 
@@ -95,12 +95,11 @@ def _gallery(view: View, row: SliceRow) -> None:
     messages.section(
         f"{escaped(row.words, 80)}", f"The {_PICTURES} of {thousands(row.n)} that part most."
     )
-    condition, digest = view.selection.condition, view.study.digest
     html = gallery_html(
         view.pair,
         gallery_order(view.pair)[:_PICTURES],
         view.class_names,
-        lambda sample: thumbnail_url(sample, condition, digest),
+        view.picture,
         lambda sample: link("inspect", dataclasses.replace(view.selection, sample=sample)),
         sides=view.sides,
     )

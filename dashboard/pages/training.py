@@ -243,11 +243,12 @@ def _frame(key: tuple[str, str, str], _study: Study) -> tuple[Pair, MapPoints] |
     if projection is None or len(pair) == 0:
         return None
     clean = loading.projection_of(_study, model, CLEAN) if condition != CLEAN else None
+    pictured = condition in _study.manifest.thumbnails
     return pair, map_points(
         pair,
         projection,
         _study.class_names,
-        thumbnail_template(condition, digest),
+        thumbnail_template(condition, digest) if pictured else None,
         triggered=condition in (TRIGGER, TRIGGER_PERTURBATION),
         beneath=None if clean is None else (loading.load_pair(_study, model), clean),
     )

@@ -225,7 +225,7 @@ def test_a_slice_filters_every_page(
     assert f"{count} of 120 images" in text_of(at)
     assert "some dark" in at.button(key="chip_within").label.replace("\\", "")
     if page == "Overview":
-        assert text_of(at).count('loading="lazy"') == 6
+        assert text_of(at).count('loading="lazy"') == 8
 
 
 def test_a_slice_that_is_gone_is_a_note(run: Callable[..., AppTest], tiny_study: Path) -> None:
