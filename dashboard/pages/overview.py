@@ -86,7 +86,10 @@ def _findings(view: View) -> None:
     for finding in view.study.record(f"findings/{view.selection.student}", []):
         text = str(finding.get("text", ""))
         remedy = str(finding.get("remedy", ""))
-        messages.warning(text, remedy)
+        if finding.get("kind") == "joined":  # how the files were read, nothing about the student
+            messages.note(text)
+        else:
+            messages.warning(text, remedy)
 
 
 def _cells(view: View) -> None:
