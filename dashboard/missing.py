@@ -35,11 +35,9 @@ def why_no_neighbors(study: Study, where: str) -> str:
     return f"No neighbors were computed {where}."
 
 
-def why_no_cost(study: Study) -> str:
-    """Why it is not known what the models cost."""
-    if study.from_predictions:
-        return f"{_PREDICTIONS}; no model was weighed or timed."
-    return "This study holds no costs of these models."
+def why_no_cost() -> str:
+    """Why it is not known what models cost that are known by their predictions."""
+    return f"{_PREDICTIONS}; no model was weighed or timed."
 
 
 def summary(study: Study) -> str | None:

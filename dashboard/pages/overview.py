@@ -156,8 +156,9 @@ def _cost(view: View) -> None:
     table = cost.cost_table(models[view.left], models[view.selection.student])
     title = "What the compression bought" if view.sides.against_teacher else "What each costs"
     if table is None:
-        messages.section(title)
-        messages.empty("Not measured", missing.why_no_cost(view.study))
+        if view.study.from_predictions:
+            messages.section(title)
+            messages.empty("Not measured", missing.why_no_cost())
         return
     messages.section(title, "Latency: median on the computer that made the study.")
     st.html(table)
