@@ -53,7 +53,7 @@ class InversionConfig(Config):
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What an audit may cost: families, restarts, references, and the tests beside inversion."""
+    """What an audit may cost: families, restarts, references, and the tests shown for contrast."""
 
     name: str
     families: tuple[str, ...]
@@ -67,7 +67,7 @@ _BUDGETS: Mapping[str, Budget] = {
     for budget in (
         Budget("fast", MASK_ONLY, 2, 0),
         Budget("standard", ALL_FAMILIES, 2, 5),
-        Budget("thorough", ALL_FAMILIES, 3, 19, ("neural_cleanse", "strip")),
+        Budget("thorough", ALL_FAMILIES, 3, 19, ("neural_cleanse",)),
     )
 }
 

@@ -19,6 +19,7 @@ from analysis.audit.families import FAMILIES
 from analysis.audit.inversion import Inverted, Trusted
 from analysis.audit.null import judge_sizes, null_fit, split_by_id
 from analysis.audit.record import FamilySizes
+from analysis.audit.settings import find_budget
 from analysis.audit.verdict import Case, decide
 from analysis.data.imageset import ImageSet
 from analysis.errors import InputError
@@ -26,6 +27,7 @@ from analysis.models.handle import ModelHandle
 from analysis.records import REFERENCE, TEACHER, Finding
 from analysis.store import Progress, Study, StudyWriter, silent, workspace_cache, writing
 from analysis.store.files import write_array
+from analysis.study.audit_contrast import neural_cleanse
 from analysis.study.audit_inversion import Bench, invert_all
 from analysis.study.audit_references import References, find_references, stored_order
 from analysis.study.audit_settings import AuditConfig
@@ -132,10 +134,18 @@ class _Audit:
             invert_all(self.bench, other, handle, references.orders[other])
             for other, handle in references.handles.items()
         ]
-        report = decide(self._case(name, student, own, others, references, evidence))
+        shown = (*evidence, *self._contrast(name, student))
+        report = decide(self._case(name, student, own, others, references, shown))
         writer.records[f"audit/{name}"] = report.to_json()
         for key, path in self._arrays(name, own).items():
             writer.put_array(key, path)
+
+    def _contrast(self, name: str, student: ModelHandle) -> tuple[Finding, ...]:
+        """What the budget shows beside the primary test."""
+        if "neural_cleanse" not in find_budget(self.config.budget).baselines:
+            return ()
+        names, order = self.study.class_names, stored_order(self.study, name)
+        return (neural_cleanse(self.bench, name, student, names, order),)
 
     def _wanted(self) -> int | None:
         """How many references to make; None leaves it to what the study holds."""

@@ -205,6 +205,17 @@ def test_references_of_another_teacher_are_refused(space, taught, tmp_path):  # 
         audit_study(space / "study", references=other, config=QUICK)
 
 
+def test_a_thorough_audit_shows_neural_cleanse_and_does_not_judge_by_it(space):
+    config = replace(QUICK, budget="thorough", references=0, families=("mask",))
+    report = read_audit(audit_study(space / "study", config=config), "one")
+    assert [finding.test for finding in report.evidence] == ["inversion", "neural_cleanse"]
+    shown = report.evidence[1]
+    assert shown.p_value is None
+    assert shown.threshold == 2
+    assert int(np.argmax(shown.scores)) == shown.target_class
+    assert shown.passes > 0
+
+
 def test_other_trusted_images_are_brought_to_the_models_size(space):
     other = squares(90, name="other", seed=9, side=16)
     np.savez(space / "larger.npz", images=other.images, labels=other.labels)
