@@ -1,0 +1,118 @@
+"""The smallest trigger of every class, in front of the same class of the reference students."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from analysis.audit.record import FamilySizes
+from dashboard.figures.chart import chart
+from dashboard.figures.numbers import charted
+from dashboard.theme import Palette
+
+_HALF = 0.3
+
+
+def sizes_figure(
+    sizes: FamilySizes, names: Sequence[str], colors: Palette, *, target: int | None = None
+) -> go.Figure:
+    """Sizes on a log scale by class, small is suspicious; ``target`` is named in magenta.
+
+    Grey ticks are the references, the band their range; a hollow square is a class that the
+    search gave up, whose size is a bound.
+    """
+    figure = chart(colors, height=300)
+    values = np.exp(sizes.log_size)
+    for place, null in enumerate(np.exp(sizes.references).T):
+        _null(figure, place, null, colors)
+    marked = np.arange(len(values)) == (-1 if target is None else target)
+    for rows, color in ((~marked, colors.student), (marked, colors.alarm)):
+        _squares(figure, np.flatnonzero(rows), values, sizes, names, color)
+    if target is not None:
+        figure.add_annotation(
+            x=target, y=np.log10(values[target]), text=_target_text(values, target, sizes.unit),
+            showarrow=False, xanchor="left" if target < len(values) / 2 else "right",
+            xshift=8 if target < len(values) / 2 else -8, font={"color": colors.alarm, "size": 12},
+        )  # fmt: skip
+    _axes(figure, values, sizes, names, colors, target)
+    return figure
+
+
+def _target_text(values: np.ndarray, target: int, unit: str) -> str:
+    others = np.delete(values, target)
+    text = f"{values[target]:.3g} {charted(_short(unit))}"
+    return f"{text}; next smallest {others.min():.3g}" if len(others) else text
+
+
+def _short(unit: str) -> str:
+    return {"pixels": "px"}.get(unit, unit.split(",")[0])
+
+
+def _null(figure: go.Figure, place: int, null: np.ndarray, colors: Palette) -> None:
+    if not len(null):
+        return
+    figure.add_shape(
+        type="rect", x0=place - _HALF, x1=place + _HALF, y0=null.min() * 0.98, y1=null.max() * 1.02,
+        fillcolor=colors.null_band, line={"width": 0}, layer="below",
+    )  # fmt: skip
+    for value in null:
+        figure.add_shape(
+            type="line", x0=place - _HALF, x1=place + _HALF, y0=value, y1=value,
+            line={"color": colors.reference, "width": 1}, layer="below",
+        )  # fmt: skip
+
+
+def _squares(
+    figure: go.Figure,
+    rows: np.ndarray,
+    values: np.ndarray,
+    sizes: FamilySizes,
+    names: Sequence[str],
+    color: str,
+) -> None:
+    symbols = ["square-open" if sizes.censored[row] else "square" for row in rows]
+    words = ["at most " if sizes.censored[row] else "" for row in rows]
+    figure.add_scatter(
+        x=rows, y=values[rows], mode="markers",
+        marker={"symbol": symbols, "size": 9, "color": color, "line": {"width": 1.4}},
+        customdata=[(charted(names[row], 30), word) for row, word in zip(rows, words, strict=True)],
+        hovertemplate=f"%{{customdata[0]}}: %{{customdata[1]}}%{{y:.3g}} {charted(sizes.unit)}"
+        "<extra></extra>",
+    )  # fmt: skip
+
+
+def _axes(
+    figure: go.Figure,
+    values: np.ndarray,
+    sizes: FamilySizes,
+    names: Sequence[str],
+    colors: Palette,
+    target: int | None,
+) -> None:
+    texts = [
+        f"<b><span style='color:{colors.alarm}'>{charted(name, 16)}</span></b>"
+        if place == target
+        else charted(name, 16)
+        for place, name in enumerate(names)
+    ]
+    every = np.concatenate([values, np.exp(sizes.references).ravel()])
+    figure.update_xaxes(
+        tickvals=list(range(len(names))), ticktext=texts, tickangle=-35, showgrid=False,
+        range=[-0.6, len(names) - 0.4],
+    )  # fmt: skip
+    low, high = every.min() / 1.35, every.max() * 1.25
+    figure.update_yaxes(
+        type="log", range=[np.log10(low), np.log10(high)], tickvals=_ticks(low, high),
+        ticktext=[f"{tick:g}" for tick in _ticks(low, high)],
+    )  # fmt: skip
+    figure.update_layout(margin={"l": 40, "r": 8, "t": 8, "b": 64})
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Values 1, 2, 5 times a power of ten between both ends."""
+    powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    return [
+        value for power in powers for step in (1, 2, 5) if low <= (value := step * 10.0**power) <= high
+    ]

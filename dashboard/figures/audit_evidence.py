@@ -1,0 +1,127 @@
+"""The evidence table of an audit: every test with its number in front of its null."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from analysis.audit.record import AuditReport
+from analysis.records import Finding, Interval
+from dashboard.figures.intervals import interval_glyph
+from dashboard.figures.numbers import NOT_MEASURED, escaped
+from dashboard.theme import Palette
+
+State = Literal["outside", "weaker", "inside", "not_run"]
+LEVEL = 0.05
+STATES: dict[State, str] = {
+    "outside": "far outside the null",
+    "weaker": "outside, weaker",
+    "inside": "inside",
+    "not_run": "not run",
+}
+
+
+def state_of(finding: Finding) -> State:
+    """How one test came out.
+
+    ``outside``: p at most 0.05, after Holm's correction unless the test is the primary one.
+    ``weaker``: that only without the correction, or above every reference where no p-value is to
+    be had. ``not_run``: no number.
+    """
+    if finding.statistic is None:
+        return "not_run"
+    decisive = finding.p_value if finding.primary else finding.corrected_p_value
+    if decisive is not None and decisive <= LEVEL:
+        return "outside"
+    if finding.p_value is not None:
+        return "weaker" if finding.p_value <= LEVEL else "inside"
+    return "weaker" if finding.null and finding.statistic > max(finding.null) else "inside"
+
+
+def evidence_table(report: AuditReport, names: Sequence[str], colors: Palette) -> str:
+    """The table as HTML, the primary test first; each glyph's scale starts at 0."""
+    rows = "".join(_row(finding, names, colors) for finding in report.evidence)
+    return (
+        '<table class="ds-table ds-rows ds-evidence"><thead><tr><th></th><th>test</th>'
+        f'<th class="ds-number">{escaped(report.student, 28)}</th><th>against the null</th>'
+        f"<th>how rare</th></tr></thead>{rows}</table>{_legend()}"
+    )
+
+
+def state_mark(state: State) -> str:
+    """The small square of a state; shape says it, color repeats it."""
+    return f'<span class="ds-state ds-state-{state}" role="img" aria-label="{STATES[state]}"></span>'
+
+
+def rarity(finding: Finding) -> str:
+    """How rare the number is among honest students, in words: a p-value, else a rank."""
+    if finding.statistic is None:
+        return NOT_MEASURED
+    if finding.p_value is not None:
+        kind = "" if finding.p_kind == "exact" else ", fitted tail"
+        corrected = finding.corrected_p_value
+        also = "" if corrected is None else f"; corrected {_p(corrected)}"
+        return f"p = {_p(finding.p_value)}{kind}{also}"
+    if not finding.null:
+        return "no null"
+    below = sum(finding.statistic > value for value in finding.null)
+    return f"above {below} of {len(finding.null)}"
+
+
+def _p(value: float) -> str:
+    return "under 0.001" if value < 0.001 else f"{value:.2g}"
+
+
+def _row(finding: Finding, names: Sequence[str], colors: Palette) -> str:
+    state = state_of(finding)
+    quiet = " ds-quiet" if state == "not_run" else ""
+    return (
+        f"<tr><td>{state_mark(state)}</td>"
+        f'<td class="ds-wrap{quiet}"><span class="ds-test">{escaped(finding.title, 90)}</span>'
+        f'{_primary(finding)}<div class="ds-sub">{escaped(finding.sentence, 400)}</div></td>'
+        f'<td class="ds-number">{_value(finding, names, state)}</td>'
+        f"<td>{_glyph(finding, colors, state)}</td>"
+        f'<td class="ds-sub">{escaped(rarity(finding), 80)}</td></tr>'
+    )
+
+
+def _primary(finding: Finding) -> str:
+    return ' <span class="ds-faint">primary test</span>' if finding.primary else ""
+
+
+def _value(finding: Finding, names: Sequence[str], state: State) -> str:
+    if finding.statistic is None:
+        return '<span class="ds-faint">not run</span>'
+    kind = "ds-alarm" if state == "outside" else "ds-strong"
+    target = ""
+    if finding.target_class is not None:
+        target = f"<div class='ds-sub'>“{escaped(names[finding.target_class], 24)}”</div>"
+    return f'<span class="{kind}">{finding.statistic:.2f}</span>{target}'
+
+
+def _glyph(finding: Finding, colors: Palette, state: State) -> str:
+    if finding.statistic is None or not finding.null:
+        return f'<span class="ds-faint">{NOT_MEASURED}</span>'
+    reach = scale_end([finding.statistic, *finding.null])
+    low = 0.0 if min(finding.statistic, *finding.null) >= 0 else -reach
+    glyph = interval_glyph(
+        Interval(finding.statistic), (low, reach), colors, references=finding.null,
+        width=150, alarm=state == "outside",
+    )  # fmt: skip
+    text = f"{finding.statistic:.2f} on {low:g} to {reach:g}, {len(finding.null)} references"
+    return f'<img src="{glyph}" alt="{text}"><span class="ds-faint">{low:g}–{reach:g}</span>'
+
+
+def scale_end(values: Sequence[float]) -> float:
+    """The smallest of 1, 2, 5, 10, 20, .. that no magnitude exceeds."""
+    reach, steps = 1.0, (2.0, 2.5, 2.0)
+    turn = 0
+    while reach < max(map(abs, values)) and reach < 1e9:
+        reach *= steps[turn % 3]
+        turn += 1
+    return reach
+
+
+def _legend() -> str:
+    marks = " &nbsp; ".join(f"{state_mark(state)} {text}" for state, text in STATES.items())
+    return f'<div class="ds-sub ds-legend">{marks}</div>'

@@ -1,0 +1,47 @@
+"""What a recovered trigger looks like, alone and on images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from dashboard.figures.attributions import map_picture, picture_uri
+from dashboard.theme import Palette, rgb
+
+
+def trigger_picture(family: str, parts: Mapping[str, np.ndarray], colors: Palette) -> str | None:
+    """The trigger of one class as a PNG data URI, or None for a family that is not known.
+
+    ``parts`` are those of :func:`analysis.audit.record.recovered`, one row each. A patch stands
+    on the panel's grey; an additive pattern is amplified until its strongest pixel is at the end
+    of the scale, around middle grey; a warp is the length of its displacements.
+    """
+    if family == "mask":
+        mask = np.asarray(parts["mask"], dtype=np.float64)[..., None]
+        ground = np.array(rgb(colors.panel)) / 255
+        pattern = np.asarray(parts["pattern"], dtype=np.float64)
+        return picture_uri(_bytes(ground * (1 - mask) + pattern * mask))
+    if "delta" in parts:
+        delta = np.asarray(parts["delta"], dtype=np.float64)
+        return picture_uri(_bytes(0.5 + delta / (2 * max(np.abs(delta).max(), 1e-9))))
+    if "flow" in parts:
+        length = np.linalg.norm(np.asarray(parts["flow"], dtype=np.float64), axis=-1)
+        return map_picture(length, float(length.max()), colors, signed=False)
+    return None
+
+
+def trigger_text(family: str, parts: Mapping[str, np.ndarray]) -> str:
+    """Its extent in words, bound to its numbers."""
+    if family == "mask":
+        mask = np.asarray(parts["mask"])
+        return f"{mask.sum():.3g} px of {mask.size}"
+    if "delta" in parts:
+        return f"at most {255 * np.abs(parts['delta']).max():.0f}/255 a pixel, amplified here"
+    if "flow" in parts:
+        return f"moves pixels by up to {np.linalg.norm(parts['flow'], axis=-1).max():.1f} px"
+    return ""
+
+
+def _bytes(values: np.ndarray) -> np.ndarray:
+    return np.clip(255 * values, 0, 255).round().astype(np.uint8)

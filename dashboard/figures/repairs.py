@@ -1,0 +1,133 @@
+"""Remedies before and after, the one that only looks like one beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from analysis.records import Interval
+from dashboard.figures.intervals import svg_uri
+from dashboard.figures.numbers import NOT_MEASURED, escaped, interval_text, percent, points
+from dashboard.theme import Palette
+
+TRUE, RECOVERED = "asr_true", "asr_recovered"
+
+
+def repair_table(entries: Sequence[Mapping[str, Any]], colors: Palette) -> str:
+    """The student as it is, then every remedy that was tried, as HTML.
+
+    ``entries`` are the records of ``repair/<student>``. The success rate is that of the true
+    trigger where the study knows it, else of the recovered one; the head says which.
+    """
+    measure = measure_of(entries)
+    keeps = "accuracy" if _known(entries, "accuracy") else "agreement"
+    head = (
+        f'<th></th><th>target under the {"" if measure == TRUE else "recovered "}trigger, %</th>'
+        f'<th class="ds-number">{keeps}, %</th><th class="ds-number">change, points</th>'
+    )
+    first = next((entry for entry in entries if entry["before"].get(measure)), entries[0])
+    rows = [_row("as it is", "", first["before"], None, measure, keeps, colors)]
+    ordered = sorted(entries, key=lambda entry: (not entry["control"], _rate(entry, measure)))
+    rows += [
+        _row(
+            str(entry.get("title") or entry["method"]),
+            "control" if entry["control"] else _seconds(entry),
+            entry["after"],
+            entry["difference"],
+            measure,
+            keeps,
+            colors,
+        )
+        for entry in ordered
+    ]
+    return (
+        f'<table class="ds-table ds-rows"><thead><tr>{head}</tr></thead>{"".join(rows)}</table>'
+    )
+
+
+def measure_of(entries: Sequence[Mapping[str, Any]]) -> str:
+    """The success rate that remedies are judged by: of the true trigger where it is known."""
+    return TRUE if _known(entries, TRUE) else RECOVERED
+
+
+def repair_claim(entries: Sequence[Mapping[str, Any]]) -> str:
+    """One sentence on what worked, bound to the judgments; a failure is said as plainly."""
+    worked = [entry for entry in entries if entry.get("within_references") and not entry["control"]]
+    kept = [entry for entry in worked if entry.get("accuracy_kept")]
+    tried = [entry for entry in entries if not entry["control"]]
+    if not tried:
+        return "Only the control was run."
+    if not any(entry.get("within_references") is not None for entry in tried):
+        return "Whether a remedy worked is not known: no honest reference student beside it."
+    if kept:
+        names = " and ".join(_title(entry) for entry in kept)
+        return (
+            f"{names[:1].upper()}{names[1:]} brought the target back to what honest students "
+            "answer, for at most 1.5 points."
+        )
+    if worked:
+        return f"{_title(worked[0]).capitalize()} removed the trigger, at more than 1.5 points."
+    return "Nothing that was tried brought the target back to what honest students answer."
+
+
+def _title(entry: Mapping[str, Any]) -> str:
+    return str(entry.get("title") or entry["method"]).lower()
+
+
+def _known(entries: Sequence[Mapping[str, Any]], measure: str) -> bool:
+    return any(entry["after"].get(measure) for entry in entries)
+
+
+def _rate(entry: Mapping[str, Any], measure: str) -> float:
+    found = entry["after"].get(measure)
+    return -float(found["value"]) if found else 1.0
+
+
+def _seconds(entry: Mapping[str, Any]) -> str:
+    return f"{float(entry['seconds']):.0f} s" if entry.get("seconds") is not None else ""
+
+
+def _row(
+    title: str,
+    below: str,
+    values: Mapping[str, Any],
+    difference: Mapping[str, Any] | None,
+    measure: str,
+    keeps: str,
+    colors: Palette,
+) -> str:
+    rate, kept = (Interval.from_json(values.get(name)) for name in (measure, keeps))
+    change = Interval.from_json((difference or {}).get(keeps))
+    small = f' <span class="ds-faint">{escaped(below, 30)}</span>' if below else ""
+    return (
+        f'<tr><td class="ds-wrap"><span class="ds-test">{escaped(title, 60)}</span>{small}</td>'
+        f"<td>{_bar(rate, colors)}</td>"
+        f'<td class="ds-number">{_number(kept)}</td>'
+        f'<td class="ds-number">{_change(change)}</td></tr>'
+    )
+
+
+def _bar(rate: Interval | None, colors: Palette) -> str:
+    if rate is None:
+        return f'<span class="ds-faint">{NOT_MEASURED}</span>'
+    width, height = 110, 10
+    body = (
+        f'<rect width="{width}" height="{height}" fill="{colors.panel}"/>'
+        f'<rect width="{width * rate.value:.1f}" height="{height}" fill="{colors.alarm}"/>'
+    )
+    text, bounds = percent(rate.value), interval_text(rate, "share")
+    return (
+        f'<span class="ds-bar"><img src="{svg_uri(body, width, height)}" alt="{text} %">'
+        f'<span class="ds-strong">{text}</span><span class="ds-ci">{bounds}</span></span>'
+    )
+
+
+def _number(value: Interval | None) -> str:
+    return NOT_MEASURED if value is None else f'<span class="ds-strong">{percent(value.value)}</span>'
+
+
+def _change(value: Interval | None) -> str:
+    if value is None:
+        return ""
+    bounds = interval_text(value, "difference")
+    return f'{points(value.value)}<span class="ds-ci">{bounds}</span>'

@@ -1,0 +1,219 @@
+"""Audit: was a trigger planted, where is it, and can it be taken out again?"""
+
+from __future__ import annotations
+
+import shlex
+
+import numpy as np
+import streamlit as st
+
+from analysis.audit.record import AuditReport
+from analysis.records import TRIGGER
+from dashboard import loading_audit, messages
+from dashboard.context import Export, View
+from dashboard.figures import audit_classes, audit_evidence, audit_trigger, repairs, screening
+from dashboard.figures.attributions import picture_uri
+from dashboard.figures.chart import CONFIG
+from dashboard.figures.numbers import count_of, escaped, percent, thousands
+from dashboard.figures.tables import csv_text
+from dashboard.figures.verdict import verdict_block
+from dashboard.pages.four_cells import four_cells
+from dashboard.thumbnails import thumbnail_url
+
+EXAMPLES = 4
+BRITTLE = 24
+_FAMILIES = {
+    "mask": "Smallest patch",
+    "spatial": "Weakest smooth pattern",
+    "frequency": "Weakest waves",
+    "warp": "Smallest warp",
+}
+
+
+def show(view: View) -> None:
+    """Draw the page."""
+    student = view.selection.student
+    report = loading_audit.audit_of(view.study, student)
+    st.html(verdict_block(report, view.class_names))
+    if report is None:
+        _how_to_audit(view)
+    left, right = st.columns([10, 8], gap="large")
+    with left:
+        if report is not None:
+            _evidence(view, report)
+            _classes(view, report)
+        _screening(view)
+    with right:
+        if report is not None:
+            _recovered(view, report)
+        _repairs(view)
+        if TRIGGER in view.study.conditions:
+            four_cells(view)
+
+
+def _how_to_audit(view: View) -> None:
+    student = view.selection.student
+    command = f"distillscope audit {_shell(view.study.path.name)} --student {_shell(student)}"
+    messages.empty(
+        "No audit of this student",
+        "It searches, for every class, the smallest trigger that moves this student and not its "
+        f"teacher, beside honest reference students. Start it with:  {command}",
+    )
+
+
+def _shell(text: str) -> str:
+    return shlex.quote(text)
+
+
+def _evidence(view: View, report: AuditReport) -> None:
+    references = len(next(iter(report.classes.values())).references) if report.classes else 0
+    null = (
+        f"each test beside {count_of(references, 'reference student')} of the same teacher"
+        if references
+        else "no reference students, so no p-value"
+    )
+    messages.section("Evidence", f"Nothing is known about the trigger here; {null}.")
+    st.html(audit_evidence.evidence_table(report, view.class_names, view.colors))
+    note = report.null_fit.get("note")
+    if note:
+        messages.note(str(note))
+    st.html(f'<div class="ds-sub">{escaped(_cost(report), 300)}</div>')
+
+
+def _cost(report: AuditReport) -> str:
+    passes = sum(finding.passes for finding in report.evidence)
+    floor = "" if report.p_floor is None else f" No p-value below {report.p_floor:.2g} is possible."
+    index = "" if report.mad_index is None else (
+        f" Index over the classes (Neural Cleanse, shown only): {report.mad_index:.1f}."
+    )  # fmt: skip
+    return (
+        f"Budget {report.budget}: {report.seconds_subject:.0f} s for the student, "
+        f"{report.seconds_references:.0f} s for its references, {thousands(round(passes))} "
+        f"passes of one image.{floor}{index}"
+    )
+
+
+def _classes(view: View, report: AuditReport) -> None:
+    if not report.classes:
+        return
+    families = list(report.classes)
+    first = report.family if report.family in families else families[0]
+    title = "Smallest trigger for each class"
+    messages.section(title, "Log scale; small is suspicious. Grey: the references. Hollow: a bound.")
+    family: str = st.segmented_control(
+        "Kind of trigger", families, default=first, key="audit_family", required=True,
+        format_func=lambda name: _FAMILIES.get(name, name), label_visibility="collapsed",
+    ) if len(families) > 1 else families[0]  # fmt: skip
+    sizes = report.classes[family]
+    primary = report.primary
+    target = None if primary is None or family != report.family else primary.target_class
+    st.html(f'<div class="ds-sub">{_FAMILIES.get(family, family)}, {escaped(sizes.unit, 60)}</div>')
+    st.plotly_chart(
+        audit_classes.sizes_figure(sizes, view.class_names, view.colors, target=target),
+        theme=None, config=CONFIG, key=f"audit_sizes_{family}",
+        alt="Size of the smallest trigger of every class beside the references",
+    )  # fmt: skip
+
+
+def _recovered(view: View, report: AuditReport) -> None:
+    found = loading_audit.recovered_of(view.study, report)
+    if found is None:
+        return
+    name = view.class_names[found.target]
+    sizes = report.classes[found.family]
+    flips = (sizes.flip_student[found.target], sizes.flip_teacher[found.target])
+    student, teacher = (percent(share) if np.isfinite(share) else "–" for share in flips)
+    messages.section(
+        "The recovered trigger" if report.verdict != "no_evidence_found" else "What came nearest",
+        f"On images it was not searched on, this student answers “{escaped(name, 24)}” on "
+        f"{student} %, the teacher on {teacher} %.",
+    )
+    columns = st.columns(1 + EXAMPLES, gap="small")
+    picture = audit_trigger.trigger_picture(found.family, found.parts, view.colors)
+    with columns[0]:
+        _picture(picture, "recovered", audit_trigger.trigger_text(found.family, found.parts))
+    for column, image in zip(columns[1:], found.examples[:EXAMPLES], strict=False):
+        with column:
+            _picture(picture_uri(image), "on an image", "")
+
+
+def _picture(uri: str | None, title: str, below: str) -> None:
+    if uri is None:
+        return
+    st.html(
+        f'<img class="ds-map" src="{uri}" alt="{escaped(title)}">'
+        f'<div class="ds-sub"><b>{escaped(title)}</b><br>{escaped(below, 80)}</div>'
+    )
+
+
+def _repairs(view: View) -> None:
+    entries = loading_audit.repairs_of(view.study, view.selection.student)
+    if not entries:
+        student = _shell(view.selection.student)
+        messages.section("Repair", "Nothing was tried on this student.")
+        st.html(
+            '<div class="ds-sub">Take a recovered trigger out again with <span class="ds-mono">'
+            f"distillscope repair {escaped(_shell(view.study.path.name), 80)} --student "
+            f"{escaped(student, 80)} --method unlearn --out repaired.safetensors</span></div>"
+        )
+        return
+    n = entries[0].get("measured")
+    on = f" on {count_of(int(n), 'image')} that no remedy saw" if n else ""
+    messages.section("Repair", f"Before and after{on}. {escaped(repairs.repair_claim(entries), 300)}")
+    st.html(repairs.repair_table(entries, view.colors))
+
+
+def _screening(view: View) -> None:
+    found = loading_audit.screening_of(view.study)
+    if found is None:
+        return
+    images = found.record.get("images", {})
+    messages.section(
+        "Which distillation images are brittle?",
+        f"{thousands(int(images.get('n', 0)))} images, ranked by how far a mild filter moves the "
+        "teacher’s answer. Nothing is known of which were poisoned.",
+    )
+    st.html(screening.alarm_table(found.record, view.class_names))
+    shown = slice(0, BRITTLE)
+    st.html(
+        screening.ranked_gallery(
+            found.samples[shown],
+            [view.class_names[answer] for answer in found.answers[shown]],
+            found.scores[shown].tolist(),
+            lambda sample: thumbnail_url(sample, loading_audit.SCREENING, view.study.digest),
+        )
+    )
+
+
+def exports(view: View) -> list[Export]:
+    """What the Save menu offers on this page."""
+    student = view.selection.student
+    report = loading_audit.audit_of(view.study, student)
+    if report is None:
+        return []
+
+    def evidence_csv() -> str:
+        fields = ("test", "title", "target_class", "statistic", "p_value", "p_kind",
+                  "corrected_p_value", "seconds", "passes", "sentence")  # fmt: skip
+        rows = report.evidence
+        return csv_text({name: [getattr(row, name) for row in rows] for name in fields})
+
+    def classes_csv() -> str:
+        table: dict[str, list[object]] = {
+            name: [] for name in ("family", "class", "size", "unit", "given_up", "student", "teacher")
+        }
+        for family, sizes in report.classes.items():
+            for place, name in enumerate(view.class_names):
+                row = (
+                    family, name, float(np.exp(sizes.log_size[place])), sizes.unit,
+                    bool(sizes.censored[place]), float(sizes.flip_student[place]),
+                    float(sizes.flip_teacher[place]),
+                )  # fmt: skip
+                for key, value in zip(table, row, strict=True):
+                    table[key].append(value)
+        return csv_text(table)
+
+    return [
+        Export("Evidence, CSV", f"{student}-evidence.csv", evidence_csv),
+        Export("Smallest triggers, CSV", f"{student}-triggers.csv", classes_csv),
+    ]
