@@ -95,9 +95,7 @@ def make_audited(tiny_study: Path, folder: Path, **changes: Any) -> Path:
         arrays: dict[str, np.ndarray] = {
             "audit/alpha/mask/mask": rng.random((classes, *SHAPE[:2]), dtype=np.float32),
             "audit/alpha/mask/pattern": rng.random((classes, *SHAPE), dtype=np.float32),
-            "audit/alpha/mask/example": rng.integers(
-                0, 256, (classes, 3, *SHAPE), dtype=np.uint8
-            ),
+            "audit/alpha/mask/example": rng.integers(0, 256, (classes, 3, *SHAPE), dtype=np.uint8),
         }
         for place, (key, values) in enumerate(arrays.items()):
             path = folder / f"{place}.npy"

@@ -114,5 +114,8 @@ def _ticks(low: float, high: float) -> list[float]:
     """Values 1, 2, 5 times a power of ten between both ends."""
     powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     return [
-        value for power in powers for step in (1, 2, 5) if low <= (value := step * 10.0**power) <= high
+        value
+        for power in powers
+        for step in (1, 2, 5)
+        if low <= (value := step * 10.0**power) <= high
     ]

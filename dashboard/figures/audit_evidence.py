@@ -50,7 +50,9 @@ def evidence_table(report: AuditReport, names: Sequence[str], colors: Palette) -
 
 def state_mark(state: State) -> str:
     """The small square of a state; shape says it, color repeats it."""
-    return f'<span class="ds-state ds-state-{state}" role="img" aria-label="{STATES[state]}"></span>'
+    return (
+        f'<span class="ds-state ds-state-{state}" role="img" aria-label="{STATES[state]}"></span>'
+    )
 
 
 def rarity(finding: Finding) -> str:

@@ -22,7 +22,7 @@ def repair_table(entries: Sequence[Mapping[str, Any]], colors: Palette) -> str:
     measure = measure_of(entries)
     keeps = "accuracy" if _known(entries, "accuracy") else "agreement"
     head = (
-        f'<th></th><th>target under the {"" if measure == TRUE else "recovered "}trigger, %</th>'
+        f"<th></th><th>target under the {'' if measure == TRUE else 'recovered '}trigger, %</th>"
         f'<th class="ds-number">{keeps}, %</th><th class="ds-number">change, points</th>'
     )
     first = next((entry for entry in entries if entry["before"].get(measure)), entries[0])
@@ -40,9 +40,7 @@ def repair_table(entries: Sequence[Mapping[str, Any]], colors: Palette) -> str:
         )
         for entry in ordered
     ]
-    return (
-        f'<table class="ds-table ds-rows"><thead><tr>{head}</tr></thead>{"".join(rows)}</table>'
-    )
+    return f'<table class="ds-table ds-rows"><thead><tr>{head}</tr></thead>{"".join(rows)}</table>'
 
 
 def measure_of(entries: Sequence[Mapping[str, Any]]) -> str:
@@ -123,7 +121,9 @@ def _bar(rate: Interval | None, colors: Palette) -> str:
 
 
 def _number(value: Interval | None) -> str:
-    return NOT_MEASURED if value is None else f'<span class="ds-strong">{percent(value.value)}</span>'
+    return (
+        NOT_MEASURED if value is None else f'<span class="ds-strong">{percent(value.value)}</span>'
+    )
 
 
 def _change(value: Interval | None) -> str:

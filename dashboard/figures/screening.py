@@ -20,7 +20,9 @@ def alarm_table(record: Mapping[str, Any], names: Sequence[str]) -> str:
 def _alarm(alarm: Mapping[str, Any], names: Sequence[str]) -> str:
     p_value = alarm.get("p_value")
     loud = p_value is not None and p_value <= 0.05
-    text = NOT_MEASURED if p_value is None else "under 0.001" if p_value < 0.001 else f"{p_value:.2g}"
+    text = (
+        NOT_MEASURED if p_value is None else "under 0.001" if p_value < 0.001 else f"{p_value:.2g}"
+    )
     place = alarm.get("class")
     name = escaped(names[place], 24) if isinstance(place, int) else NOT_MEASURED
     kind = "ds-alarm" if loud else "ds-strong"

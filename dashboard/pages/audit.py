@@ -99,7 +99,9 @@ def _classes(view: View, report: AuditReport) -> None:
     families = list(report.classes)
     first = report.family if report.family in families else families[0]
     title = "Smallest trigger for each class"
-    messages.section(title, "Log scale; small is suspicious. Grey: the references. Hollow: a bound.")
+    messages.section(
+        title, "Log scale; small is suspicious. Grey: the references. Hollow: a bound."
+    )
     family: str = st.segmented_control(
         "Kind of trigger", families, default=first, key="audit_family", required=True,
         format_func=lambda name: _FAMILIES.get(name, name), label_visibility="collapsed",
@@ -159,7 +161,9 @@ def _repairs(view: View) -> None:
         return
     n = entries[0].get("measured")
     on = f" on {count_of(int(n), 'image')} that no remedy saw" if n else ""
-    messages.section("Repair", f"Before and after{on}. {escaped(repairs.repair_claim(entries), 300)}")
+    messages.section(
+        "Repair", f"Before and after{on}. {escaped(repairs.repair_claim(entries), 300)}"
+    )
     st.html(repairs.repair_table(entries, view.colors))
 
 
@@ -200,7 +204,8 @@ def exports(view: View) -> list[Export]:
 
     def classes_csv() -> str:
         table: dict[str, list[object]] = {
-            name: [] for name in ("family", "class", "size", "unit", "given_up", "student", "teacher")
+            name: []
+            for name in ("family", "class", "size", "unit", "given_up", "student", "teacher")
         }
         for family, sizes in report.classes.items():
             for place, name in enumerate(view.class_names):

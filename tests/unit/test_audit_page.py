@@ -119,7 +119,8 @@ def test_how_rare_a_number_is_never_reads_as_zero() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "end"), [([0.3], 1), ([1.01], 2), ([3.0, -4], 5), ([7], 10), ([11.0], 20), ([99], 100)]
+    ("values", "end"),
+    [([0.3], 1), ([1.01], 2), ([3.0, -4], 5), ([7], 10), ([11.0], 20), ([99], 100)],
 )
 def test_scales_end_at_round_numbers(values: list[float], end: float) -> None:
     assert audit_evidence.scale_end(values) == end

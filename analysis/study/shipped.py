@@ -1,0 +1,114 @@
+"""Results that come with the release: what takes too long for a first minute, bound by digests.
+
+A pack is one compressed ``.npz``: arrays by the keys of a study, and a JSON text with the records
+and with the digests of the models and of the images that they were computed of. It is laid into a
+study only where all of those are the study's own; nothing in it is executable.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analysis.errors import InputError, StudyError
+from analysis.store import Study, StudyWriter, writing
+from analysis.store.files import atomic_path, write_array
+
+_INDEX = "index"
+_LARGEST_ARRAY = 64 << 20
+
+
+def pack_results(study: Study, prefixes: Iterable[str], models: Iterable[str], path: Path) -> Path:
+    """Write the records and arrays of ``study`` under ``prefixes`` to the pack at ``path``.
+
+    ``models`` are those the results were computed of; their digests bind the pack, as does that
+    of the inspection images. Floating-point arrays are kept in half precision. Raises
+    :class:`InputError` when there is nothing to pack.
+    """
+    wanted = tuple(prefixes)
+    records = {key: value for key, value in study.manifest.records.items() if _under(key, wanted)}
+    if not records:
+        raise InputError(f"{study.path} has no results under {', '.join(wanted)}")
+    arrays = {
+        key: _halved(study.array(key)) for key in study.manifest.arrays if _under(key, wanted)
+    }
+    index = {
+        "records": records,
+        "models": {name: study.models[name].digest for name in models},
+        "images": study.inspection.digest,
+    }
+    text = np.frombuffer(json.dumps(index, sort_keys=True).encode(), dtype=np.uint8)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **{_INDEX: text}, **_numbered(arrays), keys=_keys(arrays))
+    return path
+
+
+def attach_results(folder: Path, pack: Path) -> Study:
+    """Lay the results of ``pack`` into the study in ``folder``.
+
+    Raises :class:`StudyError`, and writes nothing, when the pack is damaged or was computed of
+    other models or images than the study's.
+    """
+    with writing(folder):
+        study, writer = Study.open(folder), StudyWriter(folder)
+        index, arrays = _read(pack)
+        _check_bound(study, pack, index)
+        cache = folder.resolve().parent / ".distillscope" / "shipped"
+        for place, (key, values) in enumerate(arrays.items()):
+            file = cache / f"{place}.npy"
+            write_array(file, values)
+            writer.put_array(key, file)
+        writer.records.update(index["records"])
+        return writer.publish(study.manifest)
+
+
+def _under(key: str, prefixes: tuple[str, ...]) -> bool:
+    return any(key == prefix or key.startswith(f"{prefix}/") for prefix in prefixes)
+
+
+def _halved(values: np.ndarray) -> np.ndarray:
+    return values.astype(np.float16) if values.dtype.kind == "f" else np.asarray(values)
+
+
+def _numbered(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {f"a{place}": values for place, values in enumerate(arrays.values())}
+
+
+def _keys(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    return np.array(list(arrays), dtype=str)
+
+
+def _read(pack: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    try:
+        with np.load(pack, allow_pickle=False) as file:
+            index = json.loads(bytes(file[_INDEX]).decode())
+            arrays = {str(key): file[f"a{place}"] for place, key in enumerate(file["keys"])}
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise StudyError(
+            f"{pack} cannot be read ({type(error).__name__})", remedy="install the release again"
+        ) from error
+    if set(index) != {"records", "models", "images"} or any(
+        values.nbytes > _LARGEST_ARRAY for values in arrays.values()
+    ):
+        raise StudyError(f"{pack} is damaged", remedy="install the release again")
+    return index, arrays
+
+
+def _check_bound(study: Study, pack: Path, index: Mapping[str, Any]) -> None:
+    other = [
+        name
+        for name, digest in index["models"].items()
+        if name not in study.models or study.models[name].digest != digest
+    ]
+    if study.inspection.digest != index["images"]:
+        other.append("the inspection images")
+    if other:
+        raise StudyError(
+            f"{pack.name} was computed of another study: {', '.join(other)} differ",
+            remedy="compute the results again",
+        )

@@ -1,0 +1,81 @@
+"""Packs of results: they come back as they were, and only into the study they belong to."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analysis.errors import InputError, StudyError
+from analysis.store import Study
+from analysis.study.shipped import attach_results, pack_results
+from tests.audited import make_audited
+
+
+@pytest.fixture
+def pack(tiny_study: Path, tmp_path: Path) -> Path:
+    audited = Study.open(make_audited(tiny_study, tmp_path))
+    return pack_results(
+        audited, ("audit/alpha", "repair/alpha"), ("teacher", "alpha"), tmp_path / "p.npz"
+    )
+
+
+def test_what_is_packed_comes_back(tiny_study: Path, tmp_path: Path, pack: Path) -> None:
+    copy = tmp_path / "ws" / "plain"
+    shutil.copytree(tiny_study, copy)
+    before = Study.open(copy)
+    after = attach_results(copy, pack)
+    audited = Study.open(tmp_path / "audited")
+    assert after.record("audit/alpha") == audited.record("audit/alpha")
+    assert after.record("repair/alpha") == audited.record("repair/alpha")
+    key = "audit/alpha/mask/mask"
+    np.testing.assert_allclose(after.array(key), audited.array(key), atol=5e-4)
+    np.testing.assert_array_equal(
+        after.array("audit/alpha/mask/example"), audited.array("audit/alpha/mask/example")
+    )
+    assert dict(before.manifest.arrays).items() <= dict(after.manifest.arrays).items()
+    after.check_files()
+
+
+@pytest.mark.parametrize("part", ["model", "images"])
+def test_another_study_is_refused_and_left_as_it_was(
+    tiny_study: Path, tmp_path: Path, pack: Path, part: str
+) -> None:
+    copy = tmp_path / "ws" / "other"
+    shutil.copytree(tiny_study, copy)
+    manifest = json.loads((copy / "study.json").read_text())
+    if part == "model":
+        manifest["models"]["alpha"]["digest"] = "0" * 64
+    else:
+        manifest["image_sets"]["inspection"]["digest"] = "0" * 64
+    (copy / "study.json").write_text(json.dumps(manifest))
+    with pytest.raises(StudyError, match="alpha differ" if part == "model" else "images differ"):
+        attach_results(copy, pack)
+    assert json.loads((copy / "study.json").read_text()) == manifest
+
+
+def test_nothing_to_pack_is_said(study: Study, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no results under audit/alpha"):
+        pack_results(study, ("audit/alpha",), ("alpha",), tmp_path / "p.npz")
+    assert not (tmp_path / "p.npz").exists()
+
+
+def test_a_damaged_pack_is_refused(tiny_study: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "ws" / "study"
+    shutil.copytree(tiny_study, copy)
+    bad = tmp_path / "bad.npz"
+    bad.write_bytes(b"no archive")
+    with pytest.raises(StudyError, match="cannot be read"):
+        attach_results(copy, bad)
+
+
+def test_a_pack_never_unpickles(tiny_study: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "ws" / "study"
+    shutil.copytree(tiny_study, copy)
+    bad = tmp_path / "bad.npz"
+    np.savez(bad, index=np.array([object()], dtype=object), keys=np.array([], dtype=str))
+    with pytest.raises(StudyError, match="cannot be read"):
+        attach_results(copy, bad)
