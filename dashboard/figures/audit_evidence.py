@@ -108,7 +108,7 @@ def _glyph(finding: Finding, colors: Palette, state: State) -> str:
     low = 0.0 if min(finding.statistic, *finding.null) >= 0 else -reach
     glyph = interval_glyph(
         Interval(finding.statistic), (low, reach), colors, references=finding.null,
-        width=150, alarm=state == "outside",
+        width=150, far=state == "outside",
     )  # fmt: skip
     text = f"{finding.statistic:.2f} on {low:g} to {reach:g}, {len(finding.null)} references"
     return f'<img src="{glyph}" alt="{text}"><span class="ds-faint">{low:g}–{reach:g}</span>'

@@ -27,7 +27,6 @@ def repair_table(entries: Sequence[Mapping[str, Any]], colors: Palette) -> str:
     )
     first = next((entry for entry in entries if entry["before"].get(measure)), entries[0])
     rows = [_row("as it is", "", first["before"], None, measure, keeps, colors)]
-    ordered = sorted(entries, key=lambda entry: (not entry["control"], _rate(entry, measure)))
     rows += [
         _row(
             str(entry.get("title") or entry["method"]),
@@ -38,7 +37,7 @@ def repair_table(entries: Sequence[Mapping[str, Any]], colors: Palette) -> str:
             keeps,
             colors,
         )
-        for entry in ordered
+        for entry in repair_order(entries, measure)
     ]
     return f'<table class="ds-table ds-rows"><thead><tr>{head}</tr></thead>{"".join(rows)}</table>'
 
@@ -46,6 +45,16 @@ def repair_table(entries: Sequence[Mapping[str, Any]], colors: Palette) -> str:
 def measure_of(entries: Sequence[Mapping[str, Any]]) -> str:
     """The success rate that remedies are judged by: of the true trigger where it is known."""
     return TRUE if _known(entries, TRUE) else RECOVERED
+
+
+def repair_order(entries: Sequence[Mapping[str, Any]], measure: str) -> list[Mapping[str, Any]]:
+    """The control first, then from what left most of the trigger to what left least."""
+
+    def key(entry: Mapping[str, Any]) -> tuple[bool, float]:
+        found = entry["after"].get(measure)
+        return not entry["control"], -float(found["value"]) if found else -1.0
+
+    return sorted(entries, key=key)
 
 
 def repair_claim(entries: Sequence[Mapping[str, Any]]) -> str:
@@ -74,11 +83,6 @@ def _title(entry: Mapping[str, Any]) -> str:
 
 def _known(entries: Sequence[Mapping[str, Any]], measure: str) -> bool:
     return any(entry["after"].get(measure) for entry in entries)
-
-
-def _rate(entry: Mapping[str, Any], measure: str) -> float:
-    found = entry["after"].get(measure)
-    return -float(found["value"]) if found else 1.0
 
 
 def _seconds(entry: Mapping[str, Any]) -> str:

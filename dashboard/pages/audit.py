@@ -11,41 +11,33 @@ from analysis.audit.record import AuditReport
 from analysis.records import TRIGGER
 from dashboard import loading_audit, messages
 from dashboard.context import Export, View
-from dashboard.figures import audit_classes, audit_evidence, audit_trigger, repairs, screening
-from dashboard.figures.attributions import picture_uri
-from dashboard.figures.chart import CONFIG
-from dashboard.figures.numbers import count_of, escaped, percent, thousands
+from dashboard.figures import audit_evidence, screening
+from dashboard.figures.numbers import count_of, escaped, thousands
 from dashboard.figures.tables import csv_text
-from dashboard.figures.verdict import verdict_block
+from dashboard.figures.verdict import verdict_line
+from dashboard.pages.audit_pieces import show_classes, show_recovered, show_repairs
 from dashboard.pages.four_cells import four_cells
 from dashboard.thumbnails import thumbnail_url
 
-EXAMPLES = 4
 BRITTLE = 24
-_FAMILIES = {
-    "mask": "Smallest patch",
-    "spatial": "Weakest smooth pattern",
-    "frequency": "Weakest waves",
-    "warp": "Smallest warp",
-}
 
 
 def show(view: View) -> None:
     """Draw the page."""
     student = view.selection.student
     report = loading_audit.audit_of(view.study, student)
-    st.html(verdict_block(report, view.class_names))
+    st.html(verdict_line(view.study.record(f"audit/{student}"), view.class_names))
     if report is None:
         _how_to_audit(view)
     left, right = st.columns([10, 8], gap="large")
     with left:
         if report is not None:
             _evidence(view, report)
-            _classes(view, report)
+            show_classes(view, report, key="audit")
         _screening(view)
     with right:
         if report is not None:
-            _recovered(view, report)
+            show_recovered(view, report)
         _repairs(view)
         if TRIGGER in view.study.conditions:
             four_cells(view)
@@ -93,61 +85,6 @@ def _cost(report: AuditReport) -> str:
     )
 
 
-def _classes(view: View, report: AuditReport) -> None:
-    if not report.classes:
-        return
-    families = list(report.classes)
-    first = report.family if report.family in families else families[0]
-    title = "Smallest trigger for each class"
-    messages.section(
-        title, "Log scale; small is suspicious. Grey: the references. Hollow: a bound."
-    )
-    family: str = st.segmented_control(
-        "Kind of trigger", families, default=first, key="audit_family", required=True,
-        format_func=lambda name: _FAMILIES.get(name, name), label_visibility="collapsed",
-    ) if len(families) > 1 else families[0]  # fmt: skip
-    sizes = report.classes[family]
-    primary = report.primary
-    target = None if primary is None or family != report.family else primary.target_class
-    st.html(f'<div class="ds-sub">{_FAMILIES.get(family, family)}, {escaped(sizes.unit, 60)}</div>')
-    st.plotly_chart(
-        audit_classes.sizes_figure(sizes, view.class_names, view.colors, target=target),
-        theme=None, config=CONFIG, key=f"audit_sizes_{family}",
-        alt="Size of the smallest trigger of every class beside the references",
-    )  # fmt: skip
-
-
-def _recovered(view: View, report: AuditReport) -> None:
-    found = loading_audit.recovered_of(view.study, report)
-    if found is None:
-        return
-    name = view.class_names[found.target]
-    sizes = report.classes[found.family]
-    flips = (sizes.flip_student[found.target], sizes.flip_teacher[found.target])
-    student, teacher = (percent(share) if np.isfinite(share) else "–" for share in flips)
-    messages.section(
-        "The recovered trigger" if report.verdict != "no_evidence_found" else "What came nearest",
-        f"On images it was not searched on, this student answers “{escaped(name, 24)}” on "
-        f"{student} %, the teacher on {teacher} %.",
-    )
-    columns = st.columns(1 + EXAMPLES, gap="small")
-    picture = audit_trigger.trigger_picture(found.family, found.parts, view.colors)
-    with columns[0]:
-        _picture(picture, "recovered", audit_trigger.trigger_text(found.family, found.parts))
-    for column, image in zip(columns[1:], found.examples[:EXAMPLES], strict=False):
-        with column:
-            _picture(picture_uri(image), "on an image", "")
-
-
-def _picture(uri: str | None, title: str, below: str) -> None:
-    if uri is None:
-        return
-    st.html(
-        f'<img class="ds-map" src="{uri}" alt="{escaped(title)}">'
-        f'<div class="ds-sub"><b>{escaped(title)}</b><br>{escaped(below, 80)}</div>'
-    )
-
-
 def _repairs(view: View) -> None:
     entries = loading_audit.repairs_of(view.study, view.selection.student)
     if not entries:
@@ -159,12 +96,7 @@ def _repairs(view: View) -> None:
             f"{escaped(student, 80)} --method unlearn --out repaired.safetensors</span></div>"
         )
         return
-    n = entries[0].get("measured")
-    on = f" on {count_of(int(n), 'image')} that no remedy saw" if n else ""
-    messages.section(
-        "Repair", f"Before and after{on}. {escaped(repairs.repair_claim(entries), 300)}"
-    )
-    st.html(repairs.repair_table(entries, view.colors))
+    show_repairs(view, entries)
 
 
 def _screening(view: View) -> None:

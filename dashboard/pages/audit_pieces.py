@@ -1,0 +1,102 @@
+"""Pieces of the audit that more than one page shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from analysis.audit.record import AuditReport
+from dashboard import loading_audit, messages
+from dashboard.context import View
+from dashboard.figures import audit_classes, audit_trigger, repairs
+from dashboard.figures.attributions import picture_uri
+from dashboard.figures.chart import CONFIG
+from dashboard.figures.numbers import NOT_MEASURED, count_of, escaped, percent
+
+EXAMPLES = 4
+_FAMILIES = {
+    "mask": "Smallest patch",
+    "spatial": "Weakest smooth pattern",
+    "frequency": "Weakest waves",
+    "warp": "Smallest warp",
+}
+
+
+def show_classes(view: View, report: AuditReport, *, key: str) -> None:
+    """The smallest trigger of every class; a picker where several families were searched."""
+    if not report.classes:
+        return
+    families = list(report.classes)
+    family = report.family if report.family in families else families[0]
+    messages.section(
+        "Smallest trigger for each class",
+        "Log scale; small is suspicious. Grey: the references. Hollow: given up, a bound.",
+    )
+    if len(families) > 1:
+        family = st.segmented_control(
+            "Kind of trigger", families, default=family, key=f"{key}_family", required=True,
+            format_func=_title, label_visibility="collapsed",
+        )  # fmt: skip
+    sizes = report.classes[family]
+    primary = report.primary
+    target = primary.target_class if primary is not None and family == report.family else None
+    st.html(f'<div class="ds-sub">{_title(family)}, {escaped(sizes.unit, 60)}</div>')
+    st.plotly_chart(
+        audit_classes.sizes_figure(sizes, view.class_names, view.colors, target=target),
+        theme=None, config=CONFIG, key=f"{key}_sizes_{family}",
+        alt="Size of the smallest trigger of every class beside the references",
+    )  # fmt: skip
+
+
+def _title(family: str) -> str:
+    return _FAMILIES.get(family, family)
+
+
+def show_recovered(view: View, report: AuditReport) -> None:
+    """The trigger that the primary test points to, alone and on images it was not told of."""
+    found = loading_audit.recovered_of(view.study, report)
+    if found is None:
+        return
+    name = view.class_names[found.target]
+    sizes = report.classes[found.family]
+    flips = (sizes.flip_student[found.target], sizes.flip_teacher[found.target])
+    student, teacher = (_share(share) for share in flips)
+    messages.section(
+        "What came nearest" if report.verdict == "no_evidence_found" else "The recovered trigger",
+        f"On images it was not searched on, this student answers “{escaped(name, 24)}” on "
+        f"{student}, the teacher on {teacher}.",
+    )
+    columns = st.columns(1 + EXAMPLES, gap="small")
+    with columns[0]:
+        _picture(
+            audit_trigger.trigger_picture(found.family, found.parts, view.colors),
+            "recovered",
+            audit_trigger.trigger_text(found.family, found.parts),
+        )
+    for column, image in zip(columns[1:], found.examples[:EXAMPLES], strict=False):
+        with column:
+            _picture(picture_uri(image), "on an image", "")
+
+
+def _share(share: float) -> str:
+    return f"{percent(share)} %" if np.isfinite(share) else NOT_MEASURED
+
+
+def _picture(uri: str | None, title: str, below: str) -> None:
+    if uri is not None:
+        st.html(
+            f'<img class="ds-map" src="{uri}" alt="{escaped(title)}">'
+            f'<div class="ds-sub"><b>{escaped(title)}</b><br>{escaped(below, 80)}</div>'
+        )
+
+
+def show_repairs(view: View, entries: Sequence[Mapping[str, Any]]) -> None:
+    """What was tried on the student, before and after, the control beside it."""
+    n = entries[0].get("measured")
+    on = f" on {count_of(int(n), 'image')} that no remedy saw" if n else ""
+    claim = escaped(repairs.repair_claim(entries), 300)
+    messages.section("Repair", f"Before and after{on}. {claim}")
+    st.html(repairs.repair_table(entries, view.colors))
