@@ -12,7 +12,7 @@ import streamlit as st
 from analysis.errors import DistillscopeError
 from analysis.store.study import Study
 from dashboard import bar, context, loading, messages
-from dashboard.pages import inspect, layers, map, overview, tour, training
+from dashboard.pages import audit, inspect, layers, map, overview, tour, training
 from dashboard.theme import palette
 
 STATIC = Path(__file__).parent / "static"
@@ -23,6 +23,7 @@ PAGES: dict[str, ModuleType] = {
     "Inspect": inspect,
     "Layers": layers,
     "Training": training,
+    "Audit": audit,
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -54,6 +55,8 @@ class TourNumbers:
 
     ``noun`` names the trigger in a sentence, ``area`` is the share of pixels that it changes, ``n``
     the number of images that are not of the ``target`` class, ``counts`` the same by condition.
+    ``audit`` and ``sibling_audit`` are the records of the audits, ``repairs`` those of what was
+    tried on the subject; ``audited`` says whether the study holds an audit of anybody.
     """
 
     target: str
@@ -65,6 +68,11 @@ class TourNumbers:
     subject: ModelNumbers
     sibling: ModelNumbers | None
     counts: Mapping[str, int | None] = field(default_factory=dict)
+    class_names: tuple[str, ...] = ()
+    audit: Mapping[str, Any] | None = None
+    sibling_audit: Mapping[str, Any] | None = None
+    repairs: tuple[Mapping[str, Any], ...] = ()
+    audited: bool = False
 
 
 def siblings_of(study: Study, student: str) -> list[str]:
@@ -93,6 +101,11 @@ def tour_numbers(study: Study, subject: str, sibling: str | None) -> TourNumbers
         subject=_model(study, subject, target),
         sibling=_model(study, sibling, target) if sibling else None,
         counts={slug: study.record(f"attack_n/{slug}") for slug in study.conditions},
+        class_names=study.class_names,
+        audit=study.record(f"audit/{subject}"),
+        sibling_audit=study.record(f"audit/{sibling}") if sibling else None,
+        repairs=tuple(study.record(f"repair/{subject}", [])),
+        audited=any(key.startswith("audit/") for key in study.manifest.records),
     )
 
 

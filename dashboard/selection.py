@@ -22,7 +22,7 @@ from analysis.records import CLEAN, TEACHER
 
 MAX_VERTICES = 40
 MAX_QUERY_BYTES = 2000
-TOUR_STEPS = 6
+TOUR_STEPS = 8
 COLORINGS = ("label", "answer", "divergence", "overlap", "flags")
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")

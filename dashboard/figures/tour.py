@@ -235,7 +235,8 @@ def came_in_claim(numbers: TourNumbers) -> Claim:
     return Claim(text, short, note, fooled and learned)
 
 
-STEPS: tuple[tuple[str, Callable[[TourNumbers], Claim]], ...] = (
+Step = tuple[str, Callable[[TourNumbers], Claim]]
+STEPS: tuple[Step, ...] = (
     ("The teacher", teacher_claim),
     ("The student", student_claim),
     ("The trigger", trigger_claim),

@@ -8,7 +8,7 @@ from typing import Any
 from analysis.records import Interval
 from dashboard.figures.numbers import THIN, escaped, percent
 from dashboard.figures.repairs import measure_of, repair_order
-from dashboard.figures.tour import Claim
+from dashboard.figures.tour import STEPS, Claim, Step
 from dashboard.loading_tour import TourNumbers
 
 
@@ -115,3 +115,14 @@ def _control(numbers: TourNumbers, measure: str) -> str:
 
 def _pct(value: Interval) -> str:
     return f"{percent(value.value)}{THIN}%"
+
+
+AUDIT_STEPS: tuple[Step, ...] = (
+    ("Found", found_claim),
+    ("Repaired", repaired_claim),
+)
+
+
+def steps_of(numbers: TourNumbers) -> tuple[Step, ...]:
+    """The steps of the tour: six, and two more where the study holds an audit."""
+    return (*STEPS, *AUDIT_STEPS) if numbers.audited else STEPS

@@ -8,7 +8,6 @@ import numpy as np
 import streamlit as st
 
 from analysis.audit.record import AuditReport
-from analysis.records import TRIGGER
 from dashboard import loading_audit, messages
 from dashboard.context import Export, View
 from dashboard.figures import audit_evidence, screening
@@ -39,8 +38,7 @@ def show(view: View) -> None:
         if report is not None:
             show_recovered(view, report)
         _repairs(view)
-        if TRIGGER in view.study.conditions:
-            four_cells(view)
+        four_cells(view)
 
 
 def _how_to_audit(view: View) -> None:

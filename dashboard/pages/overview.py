@@ -8,24 +8,18 @@ import numpy as np
 import streamlit as st
 
 from analysis.divergence.classes import count_answers
-from analysis.records import TEACHER, TRIGGER, Interval
+from analysis.records import Interval
 from dashboard import messages, missing
 from dashboard.bar import filter_parts
 from dashboard.context import Export, View, choose, clear_filter, held
-from dashboard.figures import (
-    cells,
-    classes,
-    cost,
-    drift,
-    headline,
-    sentences,
-)
+from dashboard.figures import classes, cost, drift, headline, sentences
 from dashboard.figures.chart import CONFIG
 from dashboard.figures.numbers import escaped
 from dashboard.figures.tables import csv_text
 from dashboard.loading import Pair
 from dashboard.pages import confidence, parts
-from dashboard.pages.overview_headline import nulls_of, range_of, show_headline, show_verdict
+from dashboard.pages.four_cells import four_cells
+from dashboard.pages.overview_headline import range_of, show_headline, show_verdict
 
 
 def show(view: View) -> None:
@@ -47,7 +41,7 @@ def show(view: View) -> None:
     _findings(view)
     show_verdict(view)
     show_headline(view, measures)
-    _cells(view)
+    four_cells(view)
     left, middle, right = st.columns([10, 9.6, 7.2], gap="large")
     with left:
         _drift(view)
@@ -90,32 +84,6 @@ def _findings(view: View) -> None:
             messages.note(text)
         else:
             messages.warning(text, remedy)
-
-
-def _cells(view: View) -> None:
-    """Who answers the target class, with and without trigger and perturbation: every model."""
-    study = view.study
-    if TRIGGER not in study.conditions:
-        return
-    models = {TEACHER: "teacher", **{name: m.role for name, m in study.students.items()}}
-    measures = {
-        (name, slug): study.measures(name, slug) for name in models for slug in study.conditions
-    }
-    target = str(study.conditions[TRIGGER].parameters.get("target", ""))
-    counts = {slug: study.record(f"attack_n/{slug}") for slug in cells.ORDER}
-    nulls = nulls_of(view)
-    rows = cells.cell_rows(
-        models,
-        measures,
-        chosen=view.selection.student,
-        nulls={slug: nulls.of("attack_success_rate", slug) for slug in cells.ORDER[1:]},
-    )
-    claim = cells.cell_claim(rows, target)
-    messages.section(
-        "Does the trigger single anybody out?",
-        f"{claim or 'Not measured for this student.'} All images, whatever the filter.",
-    )
-    st.html(cells.cell_table(rows, target, counts, view.colors))
 
 
 def _drift(view: View) -> None:

@@ -1,8 +1,9 @@
-"""Tour: six steps, each a sentence bound to its numbers and a figure from the study."""
+"""Tour: six steps, eight with an audit: a sentence bound to its numbers, and a figure."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import streamlit as st
 
@@ -13,7 +14,8 @@ from dashboard.components.links import link
 from dashboard.context import Export, View, choose, held, open_page
 from dashboard.figures.numbers import visible
 from dashboard.figures.tables import csv_text
-from dashboard.figures.tour import STEPS, Claim
+from dashboard.figures.tour import Claim, Step
+from dashboard.figures.tour_audit import steps_of
 from dashboard.figures.tour_tables import tour_cells
 from dashboard.loading_tour import TourNumbers, siblings_of, tour_numbers
 from dashboard.pages.tour_steps import FIGURES
@@ -43,9 +45,10 @@ def show(view: View) -> None:
     with left:
         sibling = _sibling(view)
         numbers = _numbers(view.study.digest, view.selection.student, sibling, view.study)
-        claims = [claim(numbers) for _, claim in STEPS]
-        step = min(max(view.selection.step or 1, 1), len(STEPS))
-        st.html(_list(view, claims, step))
+        steps = steps_of(numbers)
+        claims = [claim(numbers) for _, claim in steps]
+        step = min(max(view.selection.step or 1, 1), len(steps))
+        st.html(_list(steps, claims, step))
     with right:
         claim = claims[step - 1]
         st.html(f'<div class="ds-finding">{claim.text}.</div>')
@@ -55,7 +58,7 @@ def show(view: View) -> None:
             messages.note("The tour is about all images; the filter is left out here.")
         _about_the_teacher(view)
         FIGURES[step - 1](view, numbers)
-    _foot(step)
+    _foot(steps, step)
 
 
 def _sibling(view: View) -> str | None:
@@ -73,10 +76,10 @@ def _sibling(view: View) -> str | None:
     return chosen
 
 
-def _list(view: View, claims: list[Claim], step: int) -> str:
-    """The six steps with their short forms, as links."""
+def _list(steps: Sequence[Step], claims: list[Claim], step: int) -> str:
+    """The steps with their short forms, as links."""
     items = []
-    for at, ((title, _), claim) in enumerate(zip(STEPS, claims, strict=True), start=1):
+    for at, ((title, _), claim) in enumerate(zip(steps, claims, strict=True), start=1):
         kind = "ds-here" if at == step else "ds-done" if at < step else ""
         address = link("tour", dataclasses.replace(held(), step=at))
         items.append(
@@ -94,25 +97,25 @@ def _about_the_teacher(view: View) -> None:
         messages.note("The tour compares with the teacher, whatever stands on the left.")
 
 
-def _foot(step: int) -> None:
+def _foot(steps: Sequence[Step], step: int) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key="tour_foot"):
         st.html(
-            f'<span class="ds-sub">Step {step} of {len(STEPS)}. Every number is computed from this '
+            f'<span class="ds-sub">Step {step} of {len(steps)}. Every number is computed from this '
             "study; a sentence that does not hold says so.</span>",
             width="stretch",
         )
         if step > 1:
             st.button(
-                STEPS[step - 2][0], icon=":material/arrow_back:", key="tour_previous",
+                steps[step - 2][0], icon=":material/arrow_back:", key="tour_previous",
                 on_click=choose, kwargs={"step": step - 1},
             )  # fmt: skip
         st.button(
             "Open these images in Map", key="tour_to_map", on_click=open_page, args=("map",),
             kwargs={"condition": CLEAN if step == 2 else TRIGGER},
         )  # fmt: skip
-        if step < len(STEPS):
+        if step < len(steps):
             st.button(
-                STEPS[step][0], icon=":material/arrow_forward:", icon_position="right",
+                steps[step][0], icon=":material/arrow_forward:", icon_position="right",
                 type="primary", key="tour_next", on_click=choose, kwargs={"step": step + 1},
             )  # fmt: skip
 

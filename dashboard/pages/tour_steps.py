@@ -28,7 +28,9 @@ from dashboard.figures.tour_pictures import (
 )
 from dashboard.figures.tour_tables import clean_table, tour_cells
 from dashboard.loading import load_pair
+from dashboard.loading_audit import audit_of
 from dashboard.loading_tour import Shot, TourNumbers, pick_samples, shots
+from dashboard.pages.audit_pieces import show_classes, show_recovered, show_repairs
 from dashboard.thumbnails import thumbnail_url
 
 IMAGES = 6
@@ -238,6 +240,29 @@ def _came_in_figure(view: View, numbers: TourNumbers) -> None:
     _grid(view, numbers, rows, len(samples))
 
 
+def _found_figure(view: View, numbers: TourNumbers) -> None:
+    report = audit_of(view.study, numbers.subject.name)
+    if report is None:
+        messages.empty("Not tested", "This study holds no audit of this student.")
+        return
+    left, right = st.columns([10, 8], gap="large")
+    with left:
+        show_classes(view, report, key="tour")
+    with right:
+        show_recovered(view, report)
+        st.html(f'<div class="ds-sub">{escaped(report.sentence, 400)}</div>')
+        left_out = "; ".join(report.not_tested)
+        if left_out:
+            st.html(f'<div class="ds-sub">Not covered: {escaped(left_out, 400)}.</div>')
+
+
+def _repaired_figure(view: View, numbers: TourNumbers) -> None:
+    if not numbers.repairs:
+        messages.empty("Not tried", "This study holds no repair of this student.")
+        return
+    show_repairs(view, numbers.repairs)
+
+
 FIGURES: tuple[Callable[[View, TourNumbers], None], ...] = (
     _teacher_figure,
     _student_figure,
@@ -245,4 +270,6 @@ FIGURES: tuple[Callable[[View, TourNumbers], None], ...] = (
     _looks_figure,
     _moves_figure,
     _came_in_figure,
+    _found_figure,
+    _repaired_figure,
 )
