@@ -172,7 +172,8 @@ def rule() -> str:
     return (
         f"Parted: from there on less than {_part(HALF)} of the shared neighbors of the layers "
         f"before, or on another condition a {_part(LOST)} less than on clean images, chance "
-        "taken off."
+        "taken off. What moves all images of a condition alike is not seen here: no parting is no "
+        "evidence against a backdoor."
     )
 
 
