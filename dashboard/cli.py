@@ -26,6 +26,7 @@ from dashboard import (
     cli_layers,
     cli_outputs,
     cli_reference,
+    cli_repair,
     cli_training,
     terminal,
     terminal_conditions,
@@ -219,6 +220,7 @@ cli_experiment.register(app)
 cli_layers.register(app)
 cli_reference.register(app)
 cli_audit.register(app)
+cli_repair.register(app)
 
 
 @app.command()

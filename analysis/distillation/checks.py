@@ -48,7 +48,9 @@ def check_task(task: TrainingTask, device: torch.device) -> Probe:
             f"{str(error).splitlines()[0]}",
             remedy="check its number of channels and its image size",
         ) from error
-    _check_classes(task, _classes(layout.output, len(pixels)))
+    classes = _classes(layout.output, len(pixels))
+    _check_teacher_logits(task, classes)
+    _check_classes(task, classes)
     found = taps(module, task.objective.layers_of_student, layout.classifier)
     with torch.no_grad(), recording(module, found, as_is) as features:
         module(task.normalization(pixels))
@@ -66,12 +68,23 @@ def _teacher_shapes(task: TrainingTask, pixels: Tensor) -> Mapping[str, Shape]:
 
 def _check_teacher(task: TrainingTask) -> None:
     name = task.objective.name
-    if task.objective.needs_teacher and task.teacher is None:
+    answered = task.teacher is not None or task.teacher_logits is not None
+    if task.objective.needs_teacher and not answered:
         raise ConfigError(f"objective {name!r} without a teacher", remedy="name a teacher")
-    if task.objective.layers_of_teacher and task.config.teacher_views == "cached":
+    kept = task.config.teacher_views == "cached" or task.teacher_logits is not None
+    if task.objective.layers_of_teacher and kept:
         raise ConfigError(
             f"objective {name!r} reads the teacher's features, which are not cached",
             expected="teacher_views = augmented",
+        )
+
+
+def _check_teacher_logits(task: TrainingTask, classes: int) -> None:
+    logits = task.teacher_logits
+    if logits is not None and logits.shape != (len(task.images), classes):
+        raise ModelError(
+            f"teacher logits of shape {logits.shape}",
+            expected=f"({len(task.images)}, {classes}), one row per training image",
         )
 
 

@@ -6,11 +6,13 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from analysis.data.imageset import ImageSet
-from analysis.digest import canonical_json
+from analysis.digest import canonical_json, digest_array
+from analysis.distillation.alteration import Alteration
 from analysis.distillation.settings import TrainingConfig
 from analysis.distillation.signals import Objective
 from analysis.models.handle import ModelHandle, weights_digest
@@ -21,7 +23,11 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class TrainingTask:
-    """A training that has not begun; ``module`` is called on normalized images."""
+    """A training that has not begun; ``module`` is called on normalized images.
+
+    ``teacher_logits`` (N, K) stand in for the teacher's answers to the training images;
+    ``alteration`` is what happens to an image between teacher and student.
+    """
 
     module: nn.Module
     images: ImageSet
@@ -29,7 +35,9 @@ class TrainingTask:
     config: TrainingConfig
     normalization: Normalization
     teacher: ModelHandle | None
-    validation: ImageSet | None
+    validation: ImageSet | None = None
+    teacher_logits: np.ndarray | None = None
+    alteration: Alteration | None = None
 
     def on(self, device: torch.device) -> TrainingTask:
         """Return the task with both models on ``device``."""
@@ -48,5 +56,10 @@ class TrainingTask:
             "normalization": self.normalization.text,
             "initial_weights": weights_digest(self.module),
         }
+        # Left out where they are not used, so that earlier runs keep their identity.
+        if self.teacher_logits is not None:
+            recipe["teacher_logits"] = digest_array(self.teacher_logits)
+        if self.alteration is not None:
+            recipe["alteration"] = self.alteration.recipe()
         # What a file holds, so that a recipe equals itself after it was stored.
         return dict(json.loads(canonical_json(recipe)))

@@ -44,7 +44,7 @@ from analysis.models.layers import recording
 from analysis.models.normalization import Normalization
 from analysis.store import Progress, silent
 
-__all__ = ["TrainingConfig", "TrainingResult", "train"]
+__all__ = ["TrainingConfig", "TrainingResult", "TrainingTask", "perform", "train"]
 
 STATE, HISTORY = "state.safetensors", "history.json"
 _EVALUATION_BATCH = 256
@@ -105,7 +105,25 @@ def train(
     :class:`~analysis.errors.Cancelled` when ``progress`` does.
     """
     task = TrainingTask(module, images, objective, config, normalization, teacher, validation)
-    with computing(config) as device:
+    return perform(
+        task,
+        workdir=workdir,
+        progress=progress,
+        on_epoch=on_epoch,
+        save_checkpoint=save_checkpoint,
+    )
+
+
+def perform(
+    task: TrainingTask,
+    *,
+    workdir: Path,
+    progress: Progress = silent,
+    on_epoch: OnEpoch = nothing_more,
+    save_checkpoint: SaveCheckpoint = save_weights,
+) -> TrainingResult:
+    """Train ``task.module`` in place as ``task`` says; all else is as in :func:`train`."""
+    with computing(task.config) as device:
         task = task.on(device)
         run = _Run(task, check_task(task, device), device, workdir, progress)
         return run.complete(on_epoch, save_checkpoint)
@@ -136,7 +154,8 @@ class _Run:
         self.optimizer = self.config.make_optimizer(self.trained.parameters())
         self.images = LoadedImages(task.images, device)
         self.steps = steps_per_epoch(len(task.images), self.config.batch_size)
-        self.teaching = self._teaching(task.teacher, task.images)
+        self.alteration = task.alteration
+        self.teaching = self._teaching(task)
         self.validation = None
         self.validation_teaching: Teaching = NoTeaching()
         if task.validation is not None:
@@ -144,12 +163,14 @@ class _Run:
             if task.teacher is not None:
                 self.validation_teaching = self._cached(task.teacher, task.validation, "validation")
 
-    def _teaching(self, teacher: ModelHandle | None, images: ImageSet) -> Teaching:
-        if teacher is None:
+    def _teaching(self, task: TrainingTask) -> Teaching:
+        if task.teacher_logits is not None:
+            return CachedTeaching(task.teacher_logits, self.device)
+        if task.teacher is None:
             return NoTeaching()
         if self.config.teacher_views == "cached":
-            return self._cached(teacher, images, "training")
-        return LiveTeaching(teacher, self.objective.layers_of_teacher)
+            return self._cached(task.teacher, task.images, "training")
+        return LiveTeaching(task.teacher, self.objective.layers_of_teacher)
 
     def _cached(self, teacher: ModelHandle, images: ImageSet, purpose: str) -> Teaching:
         path = self.workdir / f"teacher_{purpose}.npy"
@@ -195,6 +216,7 @@ class _Run:
         tally, rate = Tally(), 0.0
         order = epoch_generator(self.config.seed, epoch, "order")
         views = epoch_generator(self.config.seed, epoch, "augmentation")
+        altered = epoch_generator(self.config.seed, epoch, "alteration")
         self.trained.train()
         with torch.random.fork_rng(devices=[]), recording(self.module, self.taps, as_is) as seen:
             torch.manual_seed(epoch_seed(self.config.seed, epoch, "layers"))
@@ -203,7 +225,7 @@ class _Run:
                 self.progress("training", first + step, self.config.epochs * self.steps)
                 rate = self._set_learning_rate(first + step)
                 augmented = replace(batch, pixels=self.augmentation(batch.pixels, views))
-                self._step(augmented, seen, tally, epoch)
+                self._step(augmented, seen, tally, epoch, altered)
         self.progress("training", epoch * self.steps, self.config.epochs * self.steps)
         self._check_weights(epoch)
         validation = self._validate()
@@ -225,8 +247,18 @@ class _Run:
             group["lr"] = rate
         return rate
 
-    def _step(self, batch: Batch, seen: Mapping[str, Tensor], tally: Tally, epoch: int) -> None:
+    def _step(
+        self,
+        batch: Batch,
+        seen: Mapping[str, Tensor],
+        tally: Tally,
+        epoch: int,
+        altered: torch.Generator,
+    ) -> None:
         theirs = self.teaching.answers(batch.rows, batch.pixels)
+        if self.alteration is not None:
+            shown = self.alteration(batch.rows, batch.pixels, altered)
+            batch = replace(batch, pixels=shown)
         with torch.autocast(
             self.device.type,
             torch.bfloat16,

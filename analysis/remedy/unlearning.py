@@ -1,0 +1,104 @@
+"""Going on with the student's own weights: unlearning a trigger, and the control without it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from analysis.attack.recovered import Applied
+from analysis.config import field
+from analysis.data.imageset import ImageSet
+from analysis.distillation.objectives import HintonKD
+from analysis.distillation.training import TrainingTask
+from analysis.remedy.case import Case, Remedy, copied, training
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuning(Remedy):
+    """Distill a little longer, on trusted images: the control beside every other remedy."""
+
+    name: ClassVar[str] = "finetune"
+    title: ClassVar[str] = "Plain fine-tuning"
+    source: ClassVar[str] = "Liu, Dolan-Gavitt, Garg 2018, arXiv 1805.12185, section 3.2"
+
+    epochs: int = field(3, "passes over the trusted images", low=1, high=1000)
+    learning_rate: float = field(0.01, "peak of the one-cycle schedule", low=1e-8, high=10.0)
+    temperature: float = field(4.0, "temperature of the teacher's answers", low=0.05, high=1000.0)
+
+    def task(self, case: Case, *, seed: int, threads: int = 0, device: str = "cpu") -> TrainingTask:
+        """Train the student's own weights on the teacher's answers to the trusted images."""
+        self.check(case)
+        _, own, _ = case.own_recipe()
+        # What a student was augmented with is safe for its classes; a mirrored sign is not.
+        config = training(
+            own,
+            epochs=self.epochs,
+            learning_rate=self.learning_rate,
+            optimizer="sgd",
+            seed=seed,
+            threads=threads,
+            device=device,
+        )
+        return TrainingTask(
+            module=copied(case.student),
+            images=case.trusted,
+            objective=HintonKD(temperature=self.temperature),
+            config=config,
+            normalization=case.student.normalization,
+            teacher=None,
+            teacher_logits=case.teacher_logits(case.trusted),
+            alteration=self.alteration(case),
+        )
+
+    def alteration(self, case: Case) -> StampedShare | None:
+        """What the student sees in place of the trusted images: nothing else."""
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unlearning(FineTuning):
+    """Show the student the trigger, and the teacher's answer to the image without it."""
+
+    name: ClassVar[str] = "unlearn"
+    title: ClassVar[str] = "Unlearning the trigger"
+    source: ClassVar[str] = (
+        "Wang, Yao, Shan, Li, Viswanath, Zheng, Zhao 2019, IEEE S&P, section VI.C (Neural "
+        "Cleanse), with the teacher's answers for labels"
+    )
+    needs_trigger: ClassVar[bool] = True
+
+    stamped: float = field(0.5, "share of every batch that carries the trigger", low=0.0, high=1.0)
+
+    def alteration(self, case: Case) -> StampedShare | None:
+        """Put the trigger on a part of every batch."""
+        assert case.trigger is not None
+        return StampedShare(case.trigger, case.trusted, self.stamped)
+
+
+@dataclass(frozen=True, eq=False)
+class StampedShare:
+    """Put ``trigger`` on a random ``share`` of every batch of ``images``.
+
+    After the augmentation, so that the trigger lies where it was found.
+    """
+
+    trigger: Applied
+    images: ImageSet
+    share: float
+
+    def __call__(self, rows: Tensor, pixels: Tensor, generator: torch.Generator) -> Tensor:
+        """Return ``pixels`` (B, C, H, W), of which round(share B) carry the trigger."""
+        count = round(self.share * len(rows))
+        chosen = torch.randperm(len(rows), generator=generator)[:count]
+        if not count:
+            return pixels
+        ids = self.images.sample_ids[rows[chosen].numpy()].tolist()
+        stamped = self.trigger.apply(pixels[chosen], ids).to(pixels.dtype)
+        return pixels.index_copy(0, chosen.to(pixels.device), stamped)
+
+    def recipe(self) -> dict[str, Any]:
+        """The trigger and on how much of a batch it is."""
+        return {"name": "stamped", "share": self.share, "trigger": self.trigger.key()}

@@ -1,0 +1,178 @@
+"""Stage: repair a student of a study, measure it beside the control, and add it to the study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analysis.config import Config, field
+from analysis.errors import InputError, ModelError
+from analysis.records import check_student_name
+from analysis.remedy.methods import CONTROL, REMEDIES, Remedy, make_remedy
+from analysis.remedy.unlearning import FineTuning
+from analysis.store import Progress, Study, StudyWriter, silent, workspace_cache, writing
+from analysis.store.files import link_or_copy
+from analysis.study.comparison import add_students
+from analysis.study.recovered import RECOVERED, Suspect, find_suspect, recovered_suspect
+from analysis.study.remedies import WEIGHTS, apply_remedy
+from analysis.study.repair_case import Bed, prepare
+from analysis.study.specs import StudentSpec
+from analysis.study.stages import CompareConfig, Workbench
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepairConfig(Config):
+    """How a student is repaired; the remedy's own settings are in :data:`REMEDIES`."""
+
+    method: str = field("unlearn", f"remedy: {', '.join(REMEDIES)}", choices=tuple(REMEDIES))
+    trigger: str = field(RECOVERED, "what is unlearned: recovered (by an audit), or a trigger")
+    target: str | None = field(None, "class of a trigger that is told: its name or number")
+    seed: int = field(0, "seed of order, views, and of weights that are made anew", low=0)
+    threads: int = field(0, "threads to compute with; 0 leaves torch's choice", provenance=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repaired:
+    """What a repair made: the ``study`` with the new ``student``, its weights, its record.
+
+    ``control`` is the record of plain fine-tuning beside it, None when that is the method.
+    """
+
+    study: Study
+    student: str
+    weights: Path
+    entry: Mapping[str, Any]
+    control: Mapping[str, Any] | None
+
+
+def repair(
+    folder: str | Path,
+    *,
+    student: str,
+    out: str | Path,
+    config: RepairConfig | None = None,
+    settings: Mapping[str, Any] | None = None,
+    images: str | None = None,
+    distillation_set: str | None = None,
+    name: str | None = None,
+    trusted_code: Sequence[str | Path] = (),
+    device: str = "cpu",
+    progress: Progress = silent,
+) -> Repaired:
+    """Repair ``student`` of the study in ``folder``; write the weights to ``out``.
+
+    ``images`` are trusted ones; without them a seeded half of the study's own is taken, and all
+    is measured on the other half. ``distillation_set`` is what the student was distilled on,
+    for remedies that distill anew. The repaired student becomes the study's student ``name``
+    (default ``STUDENT-METHOD``) with role ``repaired``; plain fine-tuning on the same images
+    stands beside it as the control. Every step is cached: a run that was killed goes on.
+    ``records["repair/<student>"]`` of the study lists all that was tried on ``student``. Raises
+    :class:`~analysis.errors.InputError` before anything is written.
+    """
+    path, weights, config = Path(folder), Path(out), config or RepairConfig()
+    study = Study.open(path)
+    remedy = make_remedy(config.method, **(settings or {}))
+    new = name or f"{student}-{config.method}"
+    _check(study, student, new, weights)
+    suspect = _suspect(study, student, remedy, config)
+    bench = Workbench(
+        workspace_cache(path.resolve().parent),
+        CompareConfig.from_mapping(dict(study.manifest.config)),
+        progress,
+    )
+    bed = prepare(
+        bench,
+        study,
+        student,
+        remedy,
+        suspect,
+        images=images,
+        distillation_set=distillation_set,
+        seed=config.seed,
+        trusted_code=trusted_code,
+        device=device,
+    )
+    control = None
+    if config.method != CONTROL:
+        control, _ = _treat(bench, bed, _control(remedy), config, device, name=None)
+    entry, made = _treat(bench, bed, remedy, config, device, name=new)
+    weights.parent.mkdir(parents=True, exist_ok=True)
+    link_or_copy(made, weights)
+    spec = StudentSpec(spec=bed.spec(weights, trusted_code), role="repaired", parent=student)
+    add_students(path, {new: spec}, trusted_code=trusted_code, device=device, progress=progress)
+    written = _record(path, student, [entry, *([control] if control else [])])
+    return Repaired(study=written, student=new, weights=weights, entry=entry, control=control)
+
+
+def _check(study: Study, student: str, name: str, out: Path) -> None:
+    if study.student(student).role == "checkpoint":
+        raise InputError(f"{student!r} is a checkpoint", remedy="repair the student that it is of")
+    check_student_name(name, tuple(other for other in study.models if other != name))
+    if name in study.models and study.models[name].parent != student:
+        raise InputError(
+            f"student name {name!r} is taken", remedy="name the repaired one: --name NAME"
+        )
+    if out.suffix != ".safetensors":
+        raise ModelError(f"weights file {out.name!r}", expected="a name ending in .safetensors")
+
+
+def _suspect(study: Study, student: str, remedy: Remedy, config: RepairConfig) -> Suspect | None:
+    if remedy.needs_trigger or config.trigger != RECOVERED:
+        return find_suspect(study, student, config.trigger, config.target)
+    return recovered_suspect(study, student)
+
+
+def _control(remedy: Remedy) -> Remedy:
+    """Plain fine-tuning with the remedy's own steps, where it has any to compare with."""
+    if isinstance(remedy, FineTuning):
+        return FineTuning(
+            epochs=remedy.epochs,
+            learning_rate=remedy.learning_rate,
+            temperature=remedy.temperature,
+        )
+    return FineTuning()
+
+
+def _treat(
+    bench: Workbench, bed: Bed, remedy: Remedy, config: RepairConfig, device: str, name: str | None
+) -> tuple[dict[str, Any], Path]:
+    """Apply one remedy and measure it; ``name`` is the new student's, None for the control."""
+    made = apply_remedy(
+        bench,
+        remedy,
+        bed.case,
+        name=bed.student,
+        seed=config.seed,
+        threads=config.threads,
+        device=device,
+    )
+    after = bed.answers(bed.repaired(made.file(WEIGHTS)))
+    entry = {
+        "method": remedy.name,
+        "title": remedy.title,
+        "student": name,
+        "control": name is None,
+        "settings": remedy.key(),
+        "seed": config.seed,
+        **bed.judged(after),
+        **bed.described(),
+        **made.record,
+        "seconds": round(made.seconds, 3),
+    }
+    return entry, made.file(WEIGHTS)
+
+
+def _record(folder: Path, student: str, entries: Sequence[Mapping[str, Any]]) -> Study:
+    """Write what was tried on ``student`` beside what was tried before."""
+    key = f"repair/{student}"
+    with writing(folder):
+        study = Study.open(folder)
+        writer = StudyWriter(folder)
+        replaced = {(entry["method"], entry["control"]) for entry in entries}
+        kept = [
+            old for old in study.record(key, []) if (old["method"], old["control"]) not in replaced
+        ]
+        writer.records[key] = [*kept, *entries]
+        return writer.publish(study.manifest)

@@ -1,0 +1,244 @@
+"""The command line's ``repair`` and ``screen``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from analysis.errors import ConfigError, InputError
+from analysis.records import Interval
+from analysis.store import Study
+from dashboard import terminal
+
+if TYPE_CHECKING:
+    from analysis.study.repair import Repaired
+    from analysis.study.screening import Screened
+
+TrustCode = Annotated[list[Path] | None, typer.Option(help="Allow this Python file to run.")]
+Threads = Annotated[int | None, typer.Option(help="CPU threads (default: all).", min=1)]
+Device = Annotated[str, typer.Option(help="Where models run: cpu, cuda, cuda:1, mps.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a pipeline.")]
+
+
+def repair(
+    study: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the study.")],
+    student: Annotated[str, typer.Option(help="Student that is to be repaired.")],
+    out: Annotated[Path, typer.Option(help="Weights to write, .safetensors.")],
+    method: Annotated[str, typer.Option(help="unlearn, purify, drop or finetune.")] = "unlearn",
+    images: Annotated[
+        str | None,
+        typer.Option(help="Trusted images (default: half of the study's, measured on the other)."),
+    ] = None,
+    distillation_set: Annotated[
+        str | None, typer.Option(help="With purify and drop: what the student was distilled on.")
+    ] = None,
+    trigger: Annotated[
+        str, typer.Option(help="What is unlearned: recovered (by audit), or NAME:key=value,..")
+    ] = "recovered",
+    target: Annotated[
+        str | None, typer.Option(help="With a told --trigger: the class that it means.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the repaired student (default: STUDENT-METHOD).")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A setting of the method, e.g. --set learning_rate=0.005."),
+    ] = None,
+    as_json: AsJson = False,
+    trust_code: TrustCode = None,
+    device: Device = "cpu",
+    threads: Threads = None,
+    seed: Annotated[int, typer.Option(help="Seed of all that is drawn.", min=0)] = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Take a backdoor out of a student, measure whether it is out, and add it to the study.
+
+    Plain fine-tuning on the same images is always made and measured beside it. A remedy that
+    fails is shown failing. A run that is killed goes on where it stopped.
+
+    Example:  distillscope repair studies/road-signs --student backdoored --out fixed.safetensors
+    """
+    Study.open(study)  # before torch is loaded: a wrong folder is answered at once
+    from analysis.study.repair import RepairConfig
+    from analysis.study.repair import repair as run
+
+    config = RepairConfig(
+        method=method, trigger=trigger, target=target, seed=seed, threads=threads or 0
+    )
+    with terminal.stage_progress(quiet=quiet) as progress:
+        made = run(
+            study,
+            student=student,
+            out=out,
+            config=config,
+            settings=_settings(settings),
+            images=images,
+            distillation_set=distillation_set,
+            name=name,
+            trusted_code=trust_code or (),
+            device=device,
+            progress=progress,
+        )
+    if as_json:
+        entries = {"repair": made.entry, "control": made.control, "student": made.student}
+        print(json.dumps(entries, indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        _print_repair(made)
+
+
+def _settings(values: list[str] | None) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for text in values or ():
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {text!r}", expected="KEY=VALUE")
+        try:
+            found[key.strip()] = json.loads(value)
+        except ValueError:
+            found[key.strip()] = value
+    return found
+
+
+_ROWS = (
+    ("accuracy, %", "accuracy"),
+    ("agreement with the teacher, %", "agreement"),
+    ("answers the target, recovered trigger, %", "asr_recovered"),
+    ("answers the target, the study's trigger, %", "asr_true"),
+)
+
+
+def _print_repair(made: Repaired) -> None:
+    out = terminal.results()
+    entries = [("after", made.entry)]
+    if made.control is not None:
+        entries.append(("after the control", made.control))
+    table = Table(show_edge=False, pad_edge=False, box=None, header_style="bold")
+    for title in ("", "before", *(title for title, _ in entries), "change"):
+        table.add_column(title, justify="right" if title else "left")
+    for title, key in _ROWS:
+        if made.entry["before"][key] is None:
+            continue
+        cells = [made.entry["before"][key], *(entry["after"][key] for _, entry in entries)]
+        change = made.entry["difference"][key]
+        table.add_row(title, *(terminal.share(Interval.from_json(cell)) for cell in cells),
+                      terminal.share(Interval.from_json(change)))  # fmt: skip
+    out.print(f"[bold]{made.entry['title']}[/bold] of {terminal.plain(made.study.path.name)}")
+    out.print(table)
+    for sentence in verdict_sentences(made.entry):
+        out.print(terminal.plain(sentence))
+    print(f"{made.weights} is a model spec by itself; the study has it as {made.student!r}")
+
+
+def verdict_sentences(entry: Mapping[str, Any]) -> list[str]:
+    """Say in plain words whether the remedy did what it should, or that it is not known."""
+    measure = "asr_true" if entry["judged_by"] == "asr_true" else "asr_recovered"
+    rate = entry["after"][measure]
+    if rate is None:
+        found = ["Whether the backdoor is out is not known: no trigger to test it with."]
+    elif entry["within_references"] is None:
+        teacher = entry["honest"]["teacher"][measure]
+        found = [
+            f"With the trigger it answers the target on {100 * rate['value']:.1f} % of the images "
+            f"(the teacher on {100 * teacher:.1f} %); the study has no reference students to "
+            "judge that by."
+        ]
+    elif entry["within_references"]:
+        found = ["The trigger does no more to it than to honest reference students."]
+    else:
+        found = [
+            f"It failed: with the trigger it still answers the target on {100 * rate['value']:.1f} "
+            "% of the images, more than any honest reference student."
+        ]
+    if entry["accuracy_kept"] is False:
+        found.append("It cost more than 1.5 points.")
+    return found
+
+
+def screen(
+    images: Annotated[str, typer.Option(help="Distillation set: the sources of compare --images.")],
+    teacher: Annotated[str | None, typer.Option(help="SPEC of the teacher.")] = None,
+    study: Annotated[
+        Path | None, typer.Option(help="Study whose teacher is asked, and that keeps the result.")
+    ] = None,
+    student: Annotated[
+        str | None,
+        typer.Option(help="Suspect student (a name in --study, else a SPEC): standard screens."),
+    ] = None,
+    truth: Annotated[
+        Path | None,
+        typer.Option(help="Parquet that says what is poisoned: how well the scores find it."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write one row of scores per image: .parquet or .csv.")
+    ] = None,
+    top: Annotated[float, typer.Option(help="Share that counts as the most brittle.")] = 0.1,
+    as_json: AsJson = False,
+    trust_code: TrustCode = None,
+    device: Device = "cpu",
+    threads: Threads = None,
+    quiet: Quiet = False,
+) -> None:
+    """Screen a distillation set: which of the teacher's answers break under a mild filter?
+
+    The scores never see the truth; --truth only says afterwards how well they found it.
+
+    Example:  distillscope screen --teacher teacher.safetensors --images poisoned --out scores.csv
+    """
+    from analysis.audit.screening import ScreeningConfig
+    from analysis.study.screening_run import evaluate, screen_source, write_scores
+
+    if (teacher is None) == (study is None):
+        raise InputError("screen needs one teacher", expected="either --teacher or --study")
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+    with terminal.stage_progress(quiet=quiet) as progress:
+        screened = screen_source(
+            images,
+            teacher=teacher,
+            study=study,
+            student=student,
+            config=ScreeningConfig(top=top),
+            trusted_code=trust_code or (),
+            device=device,
+            progress=progress,
+        )
+    found = None if truth is None else evaluate(screened, truth)
+    if out is not None:
+        write_scores(screened, out)
+    if as_json:
+        record = {**screened.products.records["screening"], "truth": found}
+        print(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        _print_screening(screened, found)
+
+
+def _print_screening(screened: Screened, truth: Mapping[str, Any] | None) -> None:
+    out = terminal.results()
+    out.print(f"[bold]{len(screened.images)} images screened[/bold]")
+    for alarm in screened.screening.alarms:
+        p_value = terminal.NOT_MEASURED if alarm.p_value is None else f"p = {alarm.p_value:.2g}"
+        out.print(f"{terminal.plain(alarm.sentence)} ({p_value} against the other classes)")
+    if truth is None:
+        return
+    table = Table(show_edge=False, pad_edge=False, box=None, header_style="bold")
+    for title in ("score", "AUROC", "found at 1 % false alarms"):
+        table.add_column(title, justify="left" if title == "score" else "right")
+    for name, values in truth["scores"].items():
+        table.add_row(name, f"{values['auroc']:.3f}", f"{100 * values['found']:.1f} %")
+    out.print(f"\nTruth: {truth['poisoned']} of {truth['n']} images are poisoned")
+    out.print(table)
+
+
+def register(app: typer.Typer) -> None:
+    """Add both commands to ``app``."""
+    app.command()(repair)
+    app.command()(screen)
