@@ -47,6 +47,13 @@ def repair(
     name: Annotated[
         str | None, typer.Option(help="Name of the repaired student (default: STUDENT-METHOD).")
     ] = None,
+    references_out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the study's reference students after the same remedy: "
+            "what to audit the repaired one by."
+        ),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="A setting of the method, e.g. --set learning_rate=0.005."),
@@ -82,6 +89,7 @@ def repair(
             images=images,
             distillation_set=distillation_set,
             name=name,
+            references_out=references_out,
             trusted_code=trust_code or (),
             device=device,
             progress=progress,

@@ -42,29 +42,32 @@ def region_of(weights: np.ndarray, share: float = HALF) -> np.ndarray:
     return np.asarray(weights >= share * peak) if peak > 0 else np.asarray(weights >= peak)
 
 
-def pointing(maps: np.ndarray, region: np.ndarray) -> Pointing:
-    """Measure how ``maps`` (N, H, W) point at ``region`` (H, W) bool.
+def pointing(maps: np.ndarray, regions: np.ndarray) -> Pointing:
+    """Measure how ``maps`` (N, H, W) point at ``regions`` bool, (H, W) for all or (N, H, W).
 
     A map without positive mass has a share of 0. Ties for the strongest pixel go to the first.
     Raises :class:`InputError` for an empty region and for other shapes.
-    Sources: pointing game, Zhang, Lin, Brandt, Shen, Sclaroff 2016, arXiv 1608.00507.
+    Source of the pointing game: Zhang, Lin, Brandt, Shen, Sclaroff 2016, arXiv 1608.00507.
     """
-    if maps.ndim != 3 or maps.shape[1:] != region.shape or region.dtype != bool:
-        raise InputError(f"maps {maps.shape} and a region {region.shape} of {region.dtype}")
-    if not region.any() or not len(maps):
-        raise InputError("an empty region, or no map", expected="at least one pixel and one map")
-    flat, inside = maps.reshape(len(maps), -1).astype(np.float64), region.ravel()
+    fits = regions.shape in (maps.shape, maps.shape[1:])
+    if maps.ndim != 3 or not len(maps) or not fits or regions.dtype != bool:
+        raise InputError(f"maps {maps.shape} and regions {regions.shape} of {regions.dtype}")
+    flat = maps.reshape(len(maps), -1).astype(np.float64)
+    inside = np.broadcast_to(regions, maps.shape).reshape(flat.shape)
+    count = inside.sum(axis=1)
+    if not count.all():
+        raise InputError("an empty region", expected="at least one pixel of every image")
     positive = np.maximum(flat, 0)
     total = positive.sum(axis=1)
     share = np.divide(
-        positive[:, inside].sum(axis=1), total, out=np.zeros(len(maps)), where=total > 0
+        (positive * inside).sum(axis=1), total, out=np.zeros(len(maps)), where=total > 0
     )
-    count = int(inside.sum())
-    strongest = np.argsort(-flat, axis=1, kind="stable")[:, :count]
-    common = inside[strongest].sum(axis=1)
+    ranks = np.argsort(np.argsort(-flat, axis=1, kind="stable"), axis=1)
+    common = ((ranks < count[:, None]) & inside).sum(axis=1)
+    hit = inside[np.arange(len(maps)), flat.argmax(axis=1)]
     return Pointing(
         mass=float(share.mean()),
-        pointing=float(inside[flat.argmax(axis=1)].mean()),
+        pointing=float(hit.mean()),
         overlap=float((common / (2 * count - common)).mean()),
         area=float(inside.mean()),
         n=len(maps),

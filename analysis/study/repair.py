@@ -15,9 +15,11 @@ from analysis.remedy.unlearning import FineTuning
 from analysis.store import Progress, Study, StudyWriter, silent, workspace_cache, writing
 from analysis.store.files import link_or_copy
 from analysis.study.comparison import add_students
+from analysis.study.models import load_stored
 from analysis.study.recovered import RECOVERED, Suspect, find_suspect, recovered_suspect
-from analysis.study.remedies import WEIGHTS, apply_remedy
+from analysis.study.remedies import WEIGHTS, apply_remedy, repair_references
 from analysis.study.repair_case import Bed, prepare
+from analysis.study.screening import suspicion
 from analysis.study.specs import StudentSpec
 from analysis.study.stages import CompareConfig, Workbench
 
@@ -57,6 +59,7 @@ def repair(
     images: str | None = None,
     distillation_set: str | None = None,
     name: str | None = None,
+    references_out: str | Path | None = None,
     trusted_code: Sequence[str | Path] = (),
     device: str = "cpu",
     progress: Progress = silent,
@@ -67,18 +70,77 @@ def repair(
     is measured on the other half. ``distillation_set`` is what the student was distilled on,
     for remedies that distill anew. The repaired student becomes the study's student ``name``
     (default ``STUDENT-METHOD``) with role ``repaired``; plain fine-tuning on the same images
-    stands beside it as the control. Every step is cached: a run that was killed goes on.
+    stands beside it as the control. ``references_out`` is a folder for the study's reference
+    students after the same remedy: what an audit of the repaired student judges it by. Every
+    step is cached: a run that was killed goes on.
     ``records["repair/<student>"]`` of the study lists all that was tried on ``student``. Raises
     :class:`~analysis.errors.InputError` before anything is written.
     """
     path, weights, config = Path(folder), Path(out), config or RepairConfig()
-    study = Study.open(path)
+    study, new = Study.open(path), name or f"{student}-{config.method}"
+    _check(study, student, new, weights, references_out)
+    tried = try_remedy(
+        study,
+        student=student,
+        config=config,
+        settings=settings,
+        images=images,
+        distillation_set=distillation_set,
+        name=new,
+        trusted_code=trusted_code,
+        device=device,
+        progress=progress,
+    )
+    if references_out is not None:
+        treated = _treat_references(tried, study, config, trusted_code, device)
+        for one, made in treated.items():
+            link_or_copy(made, Path(references_out) / f"{one}.safetensors")
+    link_or_copy(tried.weights, weights)
+    spec = StudentSpec(spec=tried.bed.spec(weights, trusted_code), role="repaired", parent=student)
+    add_students(path, {new: spec}, trusted_code=trusted_code, device=device, progress=progress)
+    written = _record(path, student, tried.entries)
+    entry, *control = tried.entries
+    return Repaired(
+        study=written,
+        student=new,
+        weights=weights,
+        entry=entry,
+        control=control[0] if control else None,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """A remedy that was applied and measured: its ``entries`` (the control's second)."""
+
+    bench: Workbench
+    bed: Bed
+    remedy: Remedy
+    weights: Path
+    entries: tuple[Mapping[str, Any], ...]
+
+
+def try_remedy(
+    study: Study,
+    *,
+    student: str,
+    config: RepairConfig,
+    settings: Mapping[str, Any] | None = None,
+    images: str | None = None,
+    distillation_set: str | None = None,
+    name: str = "",
+    trusted_code: Sequence[str | Path] = (),
+    device: str = "cpu",
+    progress: Progress = silent,
+) -> Tried:
+    """Apply a remedy and the control and measure both; ``study`` stays as it is.
+
+    Arguments and errors are those of :func:`repair`.
+    """
     remedy = make_remedy(config.method, **(settings or {}))
-    new = name or f"{student}-{config.method}"
-    _check(study, student, new, weights)
     suspect = _suspect(study, student, remedy, config)
     bench = Workbench(
-        workspace_cache(path.resolve().parent),
+        workspace_cache(study.path.resolve().parent),
         CompareConfig.from_mapping(dict(study.manifest.config)),
         progress,
     )
@@ -94,19 +156,41 @@ def repair(
         trusted_code=trusted_code,
         device=device,
     )
-    control = None
-    if config.method != CONTROL:
-        control, _ = _treat(bench, bed, _control(remedy), config, device, name=None)
-    entry, made = _treat(bench, bed, remedy, config, device, name=new)
-    weights.parent.mkdir(parents=True, exist_ok=True)
-    link_or_copy(made, weights)
-    spec = StudentSpec(spec=bed.spec(weights, trusted_code), role="repaired", parent=student)
-    add_students(path, {new: spec}, trusted_code=trusted_code, device=device, progress=progress)
-    written = _record(path, student, [entry, *([control] if control else [])])
-    return Repaired(study=written, student=new, weights=weights, entry=entry, control=control)
+    entry, made = _treat(bench, bed, remedy, config, device, name=name)
+    if config.method == CONTROL:
+        return Tried(bench=bench, bed=bed, remedy=remedy, weights=made, entries=(entry,))
+    beside, _ = _treat(bench, bed, _control(remedy), config, device, name=None)
+    return Tried(bench=bench, bed=bed, remedy=remedy, weights=made, entries=(entry, beside))
 
 
-def _check(study: Study, student: str, name: str, out: Path) -> None:
+def _treat_references(
+    tried: Tried,
+    study: Study,
+    config: RepairConfig,
+    trusted_code: Sequence[str | Path],
+    device: str,
+) -> dict[str, Path]:
+    """Apply the same remedy to the references of ``study``: weights by name."""
+    case = tried.bed.case
+    scores = None
+    if tried.remedy.needs_suspicion:
+        scores = suspicion(tried.bench, case.teacher, case.trusted)
+    handles = {name: load_stored(study, name, trusted_code, device) for name in study.references}
+    return repair_references(
+        tried.bench,
+        tried.remedy,
+        case,
+        handles,
+        trusted_suspicion=scores,
+        seed=config.seed,
+        threads=config.threads,
+        device=device,
+    )
+
+
+def _check(
+    study: Study, student: str, name: str, out: Path, references_out: str | Path | None
+) -> None:
     if study.student(student).role == "checkpoint":
         raise InputError(f"{student!r} is a checkpoint", remedy="repair the student that it is of")
     check_student_name(name, tuple(other for other in study.models if other != name))
@@ -116,6 +200,11 @@ def _check(study: Study, student: str, name: str, out: Path) -> None:
         )
     if out.suffix != ".safetensors":
         raise ModelError(f"weights file {out.name!r}", expected="a name ending in .safetensors")
+    if references_out is not None and not study.references:
+        raise InputError(
+            f"{study.path} has no reference students",
+            remedy=f"add some with: distillscope add {study.path} --reference FILES",
+        )
 
 
 def _suspect(study: Study, student: str, remedy: Remedy, config: RepairConfig) -> Suspect | None:

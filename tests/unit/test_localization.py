@@ -27,6 +27,15 @@ def test_pointing_written_out():
     assert found.n == 6
 
 
+def test_every_image_may_have_a_region_of_its_own():
+    rng = np.random.default_rng(1)
+    maps, regions = rng.normal(size=(5, 4, 4)), rng.random((5, 4, 4)) < 0.4
+    whole = pointing(maps, regions)
+    each = [pointing(maps[row : row + 1], regions[row]) for row in range(5)]
+    for name in ("mass", "pointing", "overlap", "area"):
+        assert getattr(whole, name) == pytest.approx(np.mean([getattr(e, name) for e in each]))
+
+
 def test_a_map_of_the_region_itself_is_perfect():
     region = np.zeros((6, 6), dtype=bool)
     region[1:3, 2:5] = True

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from analysis.data.imageset import ImageSet, to_pixels
 from analysis.distillation.history import EpochRecord, History
 from analysis.distillation.objectives import FitNets, HintonKD, RelationalKD, Supervised
 from analysis.distillation.settings import TrainingConfig
-from analysis.distillation.training import train
+from analysis.distillation.training import TrainingTask, perform, train
 from analysis.errors import Cancelled, ConfigError, ImageSetError, InputError, ModelError
 from analysis.models.handle import ModelHandle, weights_digest
 from analysis.models.normalization import Normalization
@@ -504,3 +505,76 @@ def test_automatic_precision_is_resolved_in_the_recipe():
     config = TrainingConfig()
     assert config.result_key()["precision"] in ("float32", "bfloat16")
     assert TrainingConfig(precision="float32").effective_precision == "float32"
+
+
+class Inverted:
+    """Show the student the negative of what the teacher answered."""
+
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, rows, pixels, generator):
+        self.seen.append((rows.clone(), float(torch.rand(1, generator=generator))))
+        return 1 - pixels
+
+    def recipe(self):
+        return {"name": "inverted"}
+
+
+def task(images=None, **changes):
+    given = {
+        "module": tiny_net(),
+        "images": images or tiny_images(),
+        "objective": HintonKD(),
+        "config": TrainingConfig(**{**QUICK, "seed": 0, "shift": 0}),
+        "normalization": HALF,
+        "teacher": tiny_teacher(),
+    }
+    return TrainingTask(**{**given, **changes})
+
+
+def test_given_logits_stand_in_for_the_teacher(tmp_path):
+    images, teacher = tiny_images(), tiny_teacher()
+    with torch.no_grad():
+        logits = teacher(torch.from_numpy(to_pixels(images.images))).numpy()
+    asked = perform(task(images, teacher=teacher), workdir=tmp_path / "a")
+    told = perform(task(images, teacher=None, teacher_logits=logits), workdir=tmp_path / "b")
+    assert weights_digest(asked.module) == weights_digest(told.module)
+    other = perform(task(images, teacher_logits=-logits), workdir=tmp_path / "c")
+    assert weights_digest(other.module) != weights_digest(told.module)
+    assert not (tmp_path / "b" / "teacher_training.npy").exists()
+
+
+def test_an_alteration_lies_between_teacher_and_student(tmp_path):
+    """Learning from the negatives is learning from a set of negatives, with the same answers."""
+    images, teacher = tiny_images(), tiny_teacher()
+    with torch.no_grad():
+        logits = teacher(torch.from_numpy(to_pixels(images.images))).numpy()
+    change = Inverted()
+    altered = perform(task(images, alteration=change), workdir=tmp_path / "a")
+    negatives = replace(images, images=255 - images.images)
+    plain = perform(task(negatives, teacher_logits=logits), workdir=tmp_path / "b")
+    for mine, theirs in zip(altered.module.parameters(), plain.module.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
+    drawn = [number for _, number in change.seen]
+    assert len(set(drawn)) == len(drawn), "epochs and batches draw anew"
+
+
+def test_alteration_and_logits_are_part_of_a_runs_identity():
+    plain = task().recipe()
+    assert {"teacher_logits", "alteration"}.isdisjoint(plain), "earlier runs keep theirs"
+    logits = np.zeros((40, 3), np.float32)
+    assert task(teacher_logits=logits).recipe() != task(teacher_logits=logits + 1).recipe()
+    assert task(alteration=Inverted()).recipe()["alteration"] == {"name": "inverted"}
+
+
+def test_logits_that_do_not_fit_are_refused(tmp_path):
+    with pytest.raises(ModelError, match="one row per training image"):
+        perform(task(teacher_logits=np.zeros((7, 3), np.float32)), workdir=tmp_path)
+    features = FitNets(student_layers=("2",), teacher_layers=("2",))
+    with pytest.raises(ConfigError, match="features"):
+        perform(
+            task(objective=features, teacher_logits=np.zeros((40, 3), np.float32),
+                 config=TrainingConfig(**QUICK, teacher_views="augmented")),
+            workdir=tmp_path,
+        )  # fmt: skip
