@@ -8,6 +8,8 @@ from scipy import stats
 from analysis.errors import InputError
 
 FEWEST_CLASSES = 4
+# All class statistics here are logarithms: less than a tenth is what counting alone does.
+_LEAST_SPREAD = 0.1
 
 
 def enrichment(score: np.ndarray, answer: np.ndarray, classes: int, top: float) -> np.ndarray:
@@ -42,8 +44,8 @@ def outlier_p_values(values: np.ndarray) -> np.ndarray:
     """p-value (K,) of each class being as high as it is, if it were like the others.
 
     Each value is compared with mean and spread of the other K - 1: Student's t with K - 2
-    degrees of freedom of (x - mean) / (s sqrt(1 + 1/(K - 1))), one-sided. All 1 with fewer than
-    4 classes, or where the others do not differ. Raises :class:`InputError` for NaN.
+    degrees of freedom of (x - mean) / (s sqrt(1 + 1/(K - 1))), one-sided, with s at least 0.1:
+    ``values`` are logarithms. All 1 with fewer than 4 classes. Raises :class:`InputError` for NaN.
     Source: the prediction interval of a further observation, as in Hahn and Meeker 1991.
     """
     values = np.asarray(values, dtype=np.float64)
@@ -55,10 +57,9 @@ def outlier_p_values(values: np.ndarray) -> np.ndarray:
     p_values = np.ones(count)
     for place, value in enumerate(values):
         others = np.delete(values, place)
-        spread = others.std(ddof=1)
-        if spread > 0:
-            t = (value - others.mean()) / (spread * np.sqrt(1 + 1 / (count - 1)))
-            p_values[place] = max(float(stats.t.sf(t, count - 2)), np.finfo(float).tiny)
+        spread = max(float(others.std(ddof=1)), _LEAST_SPREAD)
+        t = (value - others.mean()) / (spread * np.sqrt(1 + 1 / (count - 1)))
+        p_values[place] = max(float(stats.t.sf(t, count - 2)), np.finfo(float).tiny)
     return p_values
 
 

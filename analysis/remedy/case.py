@@ -109,6 +109,15 @@ class Remedy(Config, abc.ABC):
     def task(self, case: Case, *, seed: int, threads: int = 0, device: str = "cpu") -> TrainingTask:
         """What is to be trained; nothing is trained yet."""
 
+    def needed(self, case: Case) -> Case:
+        """``case`` without what this does not look at, so that it decides nothing."""
+        return dataclasses.replace(
+            case,
+            trigger=case.trigger if self.needs_trigger else None,
+            suspect=case.suspect if self.needs_suspect else None,
+            suspicion=case.suspicion if self.needs_suspicion else None,
+        )
+
     def check(self, case: Case) -> None:
         """Raise :class:`~analysis.errors.InputError` when ``case`` lacks what this needs."""
         if self.needs_trigger and case.trigger is None:

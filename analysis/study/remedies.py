@@ -38,6 +38,7 @@ def apply_remedy(
     when ``case`` lacks what the remedy needs.
     """
     remedy.check(case)
+    case = remedy.needed(case)
     objective, own, known = case.own_recipe()
 
     def work(folder: Path) -> Mapping[str, Any]:

@@ -187,6 +187,15 @@ def learnt(rule):
     return dataclasses.replace(handle, metadata=RECIPE)
 
 
+def test_a_remedy_is_not_repeated_for_what_it_does_not_look_at(tmp_path):
+    remedy = make_remedy("finetune", epochs=1)
+    one = apply_remedy(bench(tmp_path), remedy, case(), threads=1)
+    other = apply_remedy(
+        bench(tmp_path), remedy, case(trigger=None, suspect=None, suspicion=None), threads=1
+    )
+    assert one.path == other.path
+
+
 def test_half_of_a_batch_carries_the_trigger_where_it_was_found():
     images = squares(20)
     pixels = torch.from_numpy(to_pixels(images.images))
