@@ -240,6 +240,7 @@ def test_the_honest_control_is_the_first_sibling() -> None:
             role="subject" if half == "both" else "control",
             spec="",
             digest="",
+            architecture="",
             recipe={} if half is None else {"half": half},
         )
         for name, half in halves.items()
