@@ -80,7 +80,7 @@ def _one_class(
             (functional.cross_entropy(logits, target) + cost * reg).backward()
             optimizer.step()
             hits.append(float((logits.argmax(1) == label).float().mean()))
-            regs.append(float(reg))
+            regs.append(float(reg.detach()))
             passes += BATCH
         rate, reg_mean = float(np.mean(hits)), float(np.mean(regs))
         if rate >= SUCCESS and reg_mean < best:

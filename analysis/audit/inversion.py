@@ -215,7 +215,7 @@ def _share(
     for row, (label, chosen) in enumerate(zip(classes.tolist(), rows, strict=True)):
         one = {key: value[row : row + 1] for key, value in parameters.items()}
         shown = family.apply(one, pool.pixels[chosen][None])[0]
-        shares[row] = (model(shown).argmax(1) == label).float().mean()
+        shares[row] = (model(shown).argmax(1) == label).float().mean().cpu()
     return shares
 
 

@@ -1,4 +1,4 @@
-"""How strange one student is among honest ones: the statistics of an audit. Numpy and scipy only.
+"""How strange one student is among honest ones: the statistics of an audit. Numpy only.
 
 The unit is the student, and it has one number: how much smaller than in the other students its
 smallest trigger is, at the most extreme of all classes and families. Because the number is the
@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from analysis.errors import ImageSetError
 from analysis.records import PKind
@@ -219,11 +218,3 @@ def split_by_id(
 
 def _fraction(key: str) -> float:
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:7], "big") / 2**56
-
-
-def flip_interval(share: float, count: int) -> tuple[float, float]:
-    """Exact 95 % interval of a share of ``count`` images (Clopper, Pearson 1934)."""
-    hits = round(share * count)
-    low = 0.0 if hits == 0 else float(stats.beta.ppf(0.025, hits, count - hits + 1))
-    high = 1.0 if hits == count else float(stats.beta.ppf(0.975, hits + 1, count - hits))
-    return low, high

@@ -26,7 +26,10 @@ _AT_ONCE, _WORST = 512, 20.0
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Student and teacher, called on pixels; the teacher may be absent when nobody asks it."""
+    """Student and teacher, called on pixels; the teacher may be absent when nobody asks it.
+
+    They may be on any device: pixels go to it, logits come back.
+    """
 
     student: nn.Module
     teacher: nn.Module | None
@@ -203,7 +206,7 @@ def _group(
     shown = family.apply(parameters, pool.pixels[batch])
     flat, per_class = shown.flatten(0, 1), batch.shape[1]
     targets = classes.repeat_interleave(per_class)
-    logits = pair.student(flat)
+    logits = pair.student(flat).cpu()
     loss = functional.cross_entropy(logits, targets, reduction="sum") / per_class
     works = (logits.detach().argmax(1) == targets).view(batch.shape).float().mean(1)
     if pair.teacher is None or not pair.use.needs_teacher:
@@ -212,11 +215,11 @@ def _group(
     some, own = shown[:, :asked].flatten(0, 1), pool.own[batch[:, :asked]].flatten()
     targets = classes.repeat_interleave(asked)
     with torch.no_grad():
-        answers = pair.teacher(some)
+        answers = pair.teacher(some).cpu()
     objects = pair.use.violated(answers, targets, own).view(-1, asked).float().mean(1)
     rows = loud(pair.use.wrong(answers, targets, own))
     if len(rows):
-        again = pair.use.loss(pair.teacher(some[rows]), targets[rows], own[rows])
+        again = pair.use.loss(pair.teacher(some[rows]).cpu(), targets[rows], own[rows])
         loss = loss + again.clamp(max=_WORST).sum() / asked
     cost = len(flat) + FORWARD * len(some) + len(rows)
     return loss, works * (1 - objects), float(cost)

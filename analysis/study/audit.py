@@ -201,11 +201,18 @@ class _Audit:
         own = measures(student, stored_order(self.study, name))
         rows = [measures(one, references.orders[key]) for key, one in references.handles.items()]
         fit = null_fit(own, rows)
-        far = {key: value for key, value in dict(fit["outside"]).items() if value > 1}  # type: ignore[call-overload]
-        said = ", ".join(
-            f"{key} lies {value:.1f} times their range outside it" for key, value in far.items()
-        )
-        return {**fit, "n": len(images), "note": f"{_FIT}: {said}" if far else None}
+        return {**fit, "n": len(images), "note": self._note(name, fit["outside"])}
+
+    def _note(self, name: str, outside: Any) -> str | None:
+        """Say why the null may not fit, or nothing."""
+        reasons = [
+            f"{key} lies {value:.1f} times their range outside it"
+            for key, value in outside.items()
+            if value > 1
+        ]
+        if self.study.models[name].role == "repaired" and self.given is None:
+            reasons.append("the student was repaired and the references were not")
+        return f"{_FIT}: {', '.join(reasons)}" if reasons else None
 
     def _not_tested(self, evidence: Sequence[Finding], references: References) -> tuple[str, ...]:
         missing = [

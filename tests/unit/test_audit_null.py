@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from analysis.audit.null import (
-    flip_interval,
     holm,
     judge_sizes,
     mad_indices,
@@ -189,8 +188,3 @@ def test_a_student_outside_the_references_range_is_said_to_be() -> None:
     assert not far["fits"]
     assert far["outside"] == pytest.approx({"accuracy": 5.0, "agreement": 0.0})
     assert null_fit({"accuracy": None}, references)["outside"] == {}
-
-
-def test_the_interval_of_a_share_holds_it_at_both_ends() -> None:
-    assert flip_interval(0.0, 20) == (0.0, pytest.approx(1 - 0.025 ** (1 / 20)))
-    assert flip_interval(1.0, 20) == (pytest.approx(0.025 ** (1 / 20)), 1.0)

@@ -21,6 +21,7 @@ from analysis.study.audit_settings import AuditConfig
 from analysis.study.comparison import compare
 from analysis.study.headline import headline
 from analysis.study.references import make_references, put_references, recipe_like
+from analysis.study.specs import StudentSpec
 from analysis.study.stages import CompareConfig
 from dashboard.cli import _run
 from tests.unit.test_study_training import squares, taught  # noqa: F401
@@ -187,6 +188,21 @@ def test_a_student_without_a_recipe_needs_given_references(space, taught, tmp_pa
     )
     with pytest.raises(ModelError, match="--references DIR"):
         audit_study(tmp_path / "bare-study", config=replace(QUICK, references=1))
+
+
+def test_a_repaired_student_needs_references_that_were_repaired_too(space, taught):  # noqa: F811
+    compare(
+        teacher=str(taught[0].weights),
+        students={"fixed": StudentSpec(spec=str(taught[1].weights), role="repaired")},
+        images=str(space / "squares.npz"),
+        out=space / "repaired",
+        config=CompareConfig(probe=0, projection=False, draws=100, neighbors=3),
+    )
+    config = replace(QUICK, references=0, families=("mask",))
+    own = read_audit(audit_study(space / "repaired", config=config), "fixed")
+    assert "the null may not fit: the student was repaired" in own.null_fit["note"]
+    given = audit_study(space / "repaired", references=space / "references", config=config)
+    assert "repaired" not in (read_audit(given, "fixed").null_fit["note"] or "")
 
 
 def test_references_of_another_teacher_are_refused(space, taught, tmp_path):  # noqa: F811
