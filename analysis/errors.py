@@ -10,6 +10,7 @@
     │   ├── TrustError        user code that the command line did not trust
     │   └── BusyError         a study, file or port that somebody else holds
     ├── StorageError          the disk refused: full, read-only, gone
+    ├── LiveError             the live worker died, or was too slow
     └── Cancelled             the user asked for it to stop
 
 Every message is one line that names the value, what was expected and the remedy.
@@ -74,6 +75,10 @@ class BusyError(InputError):
 
 class StorageError(DistillscopeError):
     """The disk refused to store something."""
+
+
+class LiveError(DistillscopeError):
+    """The live worker died, or was too slow."""
 
 
 class Cancelled(DistillscopeError):  # noqa: N818 - a request that was honored, not a failure

@@ -48,7 +48,7 @@ class Fit:
         # A decoder fed with hostile bytes raises nearly anything; all of it means the same here.
         try:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                _check_pixels(image, where)
+                check_pixels(image, where)
                 return self.convert(ImageOps.exif_transpose(image))
         except ImageSetError:
             raise
@@ -89,7 +89,8 @@ def refusing_bombs() -> Iterator[None]:
         yield
 
 
-def _check_pixels(image: Image.Image, where: str) -> None:
+def check_pixels(image: Image.Image, where: str) -> None:
+    """Raise :class:`ImageSetError` when the opened, not yet decoded ``image`` is too large."""
     # Only the header has been read so far: a bomb is refused before it is unpacked.
     if image.width * image.height > MAX_PIXELS:
         raise _too_large(where, f"{image.width} x {image.height}")

@@ -7,7 +7,7 @@ subset of images that are not of the target class. What was crafted is stored.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,12 @@ from analysis.records import CLEAN, PERTURBATION, TRIGGER, TRIGGER_PERTURBATION,
 from analysis.store import Study
 from analysis.store.files import write_array
 from analysis.study.attack import find_target
+from analysis.study.inference import KEPT_BATCH
 from analysis.study.stages import ConditionConfig, Products, Workbench
 
 VERSION = 1
+EDITED = "edited"
+"""The kind of a condition that a person made of edits."""
 NAMES = {
     TRIGGER: "Trigger",
     PERTURBATION: "Perturbation",
@@ -53,6 +56,11 @@ class Presented:
     def slug(self) -> str:
         """The condition's name in keys and addresses."""
         return self.condition.slug
+
+    @property
+    def batch_size(self) -> int | None:
+        """Images at a time when models answer it, where that matters."""
+        return KEPT_BATCH if self.condition.kind == EDITED else None
 
 
 def present_clean(images: ImageSet, labels: np.ndarray | None) -> Presented:
@@ -211,6 +219,13 @@ def stored_conditions(study: Study, images: ImageSet) -> list[Presented]:
         shown = replace(images.rows(rows), images=study.array(f"images/condition/{slug}"))
         found.append(Presented(condition=condition, images=shown, rows=rows, labels=shown.labels))
     return found
+
+
+def target_of(conditions: Iterable[Presented], names: Sequence[str]) -> int | None:
+    """The class that the study's trigger is tested for, or None."""
+    stated = (shown.condition.parameters.get("target") for shown in conditions)
+    target = next((name for name in stated if name is not None), None)
+    return None if target is None else names.index(target)
 
 
 def measure_attack(

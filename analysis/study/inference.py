@@ -16,6 +16,19 @@ from analysis.store.files import write_array
 from analysis.study.stages import Products, Workbench
 
 VERSION = 1
+KEPT_BATCH = 16
+"""Images at a time under a condition that a person kept: few, so that one can be asked alone."""
+
+
+def kept_batch(row: int, of: int) -> tuple[int, int]:
+    """Where row ``row`` of ``of`` images comes in a pass by ``KEPT_BATCH``: (place, batch size).
+
+    A network adds its products in an order that depends on the shape of the batch, and may on
+    the place in it, but not on the other images: the same shape and place give the same bits, on
+    the same machine with the same number of threads.
+    """
+    start = row - row % KEPT_BATCH
+    return row - start, min(KEPT_BATCH, of - start)
 
 
 def infer(
@@ -26,11 +39,14 @@ def infer(
     *,
     condition: str = CLEAN,
     order: tuple[int, ...] | None = None,
+    batch_size: int | None = None,
 ) -> Products:
     """Compute logits and penultimate features of model ``name`` on ``images``.
 
     ``order`` reorders the logits: column j of the result is the model's output ``order[j]``.
+    ``batch_size`` is that of the pass, where it matters.
     """
+    batched = {} if batch_size is None else {"batch_size": batch_size}
 
     def work(folder: Path) -> Mapping[str, Any]:
         files = run_inference(
@@ -38,6 +54,7 @@ def infer(
             images,
             layers=(PENULTIMATE,),
             workdir=folder,
+            **batched,
             progress=lambda _, done, total: bench.progress(f"answers of {name}", done, total),
         )
         if order is not None:
@@ -53,7 +70,7 @@ def infer(
         work,
         version=VERSION,
         inputs={"model": handle.digest, "images": images.digest},
-        config={"order": order},
+        config={"order": order, **batched},
     )
     return Products(
         arrays={

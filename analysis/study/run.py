@@ -35,6 +35,7 @@ from analysis.study.conditions import (
     present_attack,
     present_clean,
     stored_conditions,
+    target_of,
 )
 from analysis.study.inference import infer
 from analysis.study.models import model_card, store_weights, versions
@@ -102,7 +103,7 @@ class ComparisonRun:
         return self.products.arrays[key]
 
     @property
-    def _attacks(self) -> list[Presented]:
+    def _others(self) -> list[Presented]:
         return [shown for shown in self.shown if shown.slug != CLEAN]
 
     def _teacher(self) -> None:
@@ -118,10 +119,10 @@ class ComparisonRun:
             logits = self._array(f"logits/{TEACHER}/{CLEAN}")
             attacks, self.target = present_attack(self.bench, self.teacher, self.images, logits)
             self.shown += attacks
-        for shown in self._attacks:
+        for shown in self._others:
             self._have(infer(self.bench, TEACHER, self.teacher, shown.images, condition=shown.slug))
             self._measure_teacher(shown)
-        self._under_attack(TEACHER)
+        self._place(TEACHER, self._others)
         self.models[TEACHER] = self._card(TEACHER, self.teacher, StudentSpec(role="teacher"))
 
     def _take_from(self, study: Study) -> None:
@@ -129,8 +130,7 @@ class ComparisonRun:
         keys = study.manifest.arrays
         self.products.add(arrays={key: study.array_file(key) for key in keys})
         self.shown += stored_conditions(study, self.images)
-        if len(self.shown) > 1:
-            self.target = self.plan.names.index(self.shown[1].condition.parameters["target"])
+        self.target = target_of(self.shown, self.plan.names)
 
     def _measure_teacher(self, shown: Presented) -> None:
         logits = self._array(f"logits/{TEACHER}/{shown.slug}")
@@ -159,17 +159,17 @@ class ComparisonRun:
             start = None if name == TEACHER else self.products.arrays.get(f"layout/{TEACHER}")
             self._have(embedding.lay_out(self.bench, name, self.products.arrays, start=start))
 
-    def _under_attack(self, name: str) -> None:
-        """Place the images under attack among the clean ones, and count what the trigger did."""
-        if self.target is None:
-            return
-        for shown in self._attacks:
+    def _place(self, name: str, conditions: list[Presented]) -> None:
+        """Place the images of ``conditions`` among the clean ones; count answers of the target."""
+        for shown in conditions:
             self._have(
                 embedding.place_condition(self.bench, name, shown.slug, self.products.arrays)
             )
+        if self.target is None:
+            return
         self._have(
             measure_attack(
-                self.bench, name, self._attacks, self.images, self.target, self.products.arrays
+                self.bench, name, conditions, self.images, self.target, self.products.arrays
             )
         )
 
@@ -183,6 +183,7 @@ class ComparisonRun:
                     shown.images,
                     condition=shown.slug,
                     order=self.plan.orders[name],
+                    batch_size=shown.batch_size,
                 )
             )
             self._diverge(name, shown)
@@ -190,7 +191,7 @@ class ComparisonRun:
                 self._temperature(name, shown)
         self._findings(name)
         self._neighborhood(name, on_map=spec.role != REFERENCE)
-        self._under_attack(name)
+        self._place(name, self._others)
         for shown in self.shown:
             overlap = embedding.measure_overlap(
                 self.bench, name, self.products.arrays, condition=shown.slug

@@ -1,0 +1,1 @@
+"""Live computing: one worker process that answers while somebody looks."""

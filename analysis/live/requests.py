@@ -1,0 +1,152 @@
+"""What can be asked of the live worker, and what it answers. Needs numpy alone.
+
+Requests and answers cross a pipe between a server and its own worker, nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from analysis.digest import digest_array, digest_json
+from analysis.records import AttributionMaps, Neighbors
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Request:
+    """Something asked about the study in the folder ``study``, as it is under ``version``.
+
+    ``kind`` says which requests replace one another: of one session, a newer one of the same
+    kind takes the place of the older.
+    """
+
+    study: str
+    version: str
+    kind: ClassVar[str]
+    lasting: ClassVar[bool] = True
+
+    def digest(self) -> str:
+        """Identity of what is asked; equal questions have equal answers."""
+        parts = {spec.name: _plain(getattr(self, spec.name)) for spec in dataclasses.fields(self)}
+        return digest_json([type(self).__name__, parts])
+
+
+def _plain(value: Any) -> Any:
+    return digest_array(value) if isinstance(value, np.ndarray) else value
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Predict(Request):
+    """Which logits do ``models`` give to ``images`` (M, H, W, C) uint8?
+
+    With ``place`` (row, of) there is one image, which is answered just as that row of ``of``
+    images is when it is kept as a condition, to the bit. Answered with {model: (M, K) float32}
+    in the study's order of classes.
+    """
+
+    kind: ClassVar[str] = "predict"
+
+    models: tuple[str, ...]
+    images: np.ndarray
+    place: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sweep(Predict):
+    """The same for one image at many strengths of a change."""
+
+    kind: ClassVar[str] = "sweep"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Epochs(Predict):
+    """The same for the checkpoints of a student."""
+
+    kind: ClassVar[str] = "epochs"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Near(Request):
+    """Which ``count`` clean images lie nearest to ``image`` (H, W, C) uint8?
+
+    Exact, in the penultimate features of each of ``models``; answered with {model: Neighbors}
+    of one row, whose indices are rows of the inspection set.
+    """
+
+    kind: ClassVar[str] = "near"
+
+    models: tuple[str, ...]
+    image: np.ndarray
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Attribute(Request):
+    """Which pixels of ``image`` (H, W, C) uint8 part ``left`` and ``student``?
+
+    The student's and the pair's maps explain ``student_class``, that of ``left`` its own
+    ``left_class``. Answered with
+    :class:`Explanation`.
+    """
+
+    kind: ClassVar[str] = "attribute"
+
+    left: str
+    student: str
+    image: np.ndarray
+    sample_id: str
+    method: str
+    baseline: str | None
+    scalar: str
+    left_class: int
+    student_class: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Keep(Request):
+    """Make ``edits`` (JSON) a condition called ``name`` of the study; answered with its slug."""
+
+    kind: ClassVar[str] = "keep"
+    lasting: ClassVar[bool] = False
+
+    name: str
+    edits: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """Maps under ``teacher`` (the left model), ``student`` and ``pair``, and how far to trust them.
+
+    ``agreement`` {measure: number} compares the two models' maps; ``faithfulness`` {part:
+    record} says what a map promises. A measure that is not defined is None.
+    """
+
+    maps: Mapping[str, AttributionMaps]
+    agreement: Mapping[str, float | None] = field(default_factory=dict)
+    faithfulness: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodCard:
+    """An attribution method as a menu shows it."""
+
+    name: str
+    title: str
+    signed: bool
+    uses_baseline: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Catalog:
+    """What the worker can do: methods, {baseline: description}, {scalar of a pair: formula}."""
+
+    methods: tuple[MethodCard, ...]
+    baselines: Mapping[str, str]
+    scalars: Mapping[str, str]
+
+
+Answer = Mapping[str, np.ndarray] | Mapping[str, Neighbors] | Explanation | str
