@@ -22,6 +22,7 @@ from analysis.store import Study, delete_orphans, holding_workspace, workspace_c
 from dashboard import (
     cli_attack,
     cli_audit,
+    cli_conditions,
     cli_experiment,
     cli_layers,
     cli_outputs,
@@ -33,6 +34,7 @@ from dashboard import (
     terminal_null,
     terminal_slices,
 )
+from dashboard.cli_conditions import check_trusted
 from dashboard.cli_reference import References
 
 if TYPE_CHECKING:
@@ -221,6 +223,7 @@ cli_layers.register(app)
 cli_reference.register(app)
 cli_audit.register(app)
 cli_repair.register(app)
+cli_conditions.register(app)
 
 
 @app.command()
@@ -257,12 +260,16 @@ def open_study(
     study: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the study.")],
     port: Port = 8501,
     no_browser: NoBrowser = False,
+    trust_code: TrustCode = None,
 ) -> None:
-    """Open a study in the browser (the server listens on 127.0.0.1 only)."""
+    """Open a study in the browser (the server listens on 127.0.0.1 only).
+
+    Models that user code made answer live only when their file is given with --trust-code.
+    """
     from dashboard.server import serve
 
-    Study.open(study)
-    serve(study, port=port, open_browser=not no_browser)
+    check_trusted(Study.open(study), trust_code or ())
+    serve(study, port=port, open_browser=not no_browser, trusted_code=trust_code or ())
 
 
 @app.command()

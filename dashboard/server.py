@@ -16,7 +16,7 @@ import time
 import tomllib
 import urllib.request
 import webbrowser
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ from streamlit.runtime.pages_manager import PagesManager
 from analysis.errors import BusyError, InputError
 from analysis.store.study import Study
 from dashboard.components.pair_map import routes as pair_map_routes
+from dashboard.components.waiting import waiting_route
+from dashboard.live import service, trust
 from dashboard.loading import STUDY_VARIABLE
 from dashboard.thumbnails import thumbnail_route
 
@@ -154,6 +156,9 @@ def build_app(study_dir: Path) -> streamlit.App:
     routes: list[Route] = [
         thumbnail_route(study_dir),
         *pair_map_routes(),
+        waiting_route(
+            lambda numbers: service().any_done(numbers), lambda: service().catalog is not None
+        ),
         Route("/overview", to_first_page),
     ]
     return streamlit.App(_FOLDER / "app.py", routes=routes, middleware=[Middleware(Protection)])
@@ -203,9 +208,11 @@ def serve(
     port: int | None = None,
     open_browser: bool = True,
     announce: Callable[[str], None] = print,
+    trusted_code: Sequence[Path] = (),
 ) -> None:
     """Show the study in ``study_dir`` until stopped.
 
+    ``trusted_code`` are files of user code that live answers may run.
     ``announce`` is called with the address once the server answers. Raises
     :class:`~analysis.errors.StudyError` when there is no study and
     :class:`~analysis.errors.BusyError` when the port is in use.
@@ -214,6 +221,7 @@ def serve(
     Study.open(folder)
     chosen = free_port(port)
     os.environ[STUDY_VARIABLE] = str(folder)
+    trust(trusted_code)
     address = f"http://{ADDRESS}:{chosen}"
     threading.Thread(
         target=_announce_when_ready, args=(address, announce, open_browser), daemon=True

@@ -10,6 +10,7 @@ from typing import Any
 from analysis.errors import DistillscopeError
 from analysis.live.requests import Catalog, Request
 
+
 # Records hold their mappings read-only, in a type that does not travel by itself.
 def _read_only(mapping: dict[str, Any]) -> MappingProxyType[str, Any]:
     return MappingProxyType(mapping)

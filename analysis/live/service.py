@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+import weakref
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,7 +52,8 @@ class LiveService:
         self._stopping: float | None = None
         self._process: WorkerProcess | None = None
         self._known: OrderedDict[str, Any] = OrderedDict()
-        self._closed = False
+        self._tickets: weakref.WeakValueDictionary[int, Ticket] = weakref.WeakValueDictionary()
+        self._closed = self._ready = False
 
     @property
     def pid(self) -> int | None:
@@ -83,6 +85,7 @@ class LiveService:
                 same.sessions.add(session)
                 return same
             ticket = Ticket(next(self._numbers), request, digest, limit, {session})
+            self._tickets[ticket.number] = ticket
             if request.lasting and digest in self._known:
                 self._known.move_to_end(digest)
                 ticket.settle(answer=self._known[digest], seconds=0.0)
@@ -96,6 +99,11 @@ class LiveService:
             self.start()
             self._next()
             return ticket
+
+    def any_done(self, numbers: Sequence[int]) -> bool:
+        """Whether one of these tickets is done, or nobody holds it any more."""
+        found = (self._tickets.get(number) for number in numbers)
+        return any(ticket is None or ticket.done for ticket in found)
 
     def cancel(self, ticket: Ticket, session: str) -> None:
         """Take ``session``'s interest in ``ticket`` back; nobody's request is not computed."""
@@ -143,8 +151,6 @@ class LiveService:
         ticket.started = time.monotonic()
         self._running, self._stopping = ticket, None
         self._process.send(Do(ticket.number, ticket.request, ticket.limit))
-
-    _ready = False
 
     def _attend(self, process: WorkerProcess) -> None:
         """Take the worker's messages, watch its limits; ends with it."""

@@ -34,12 +34,18 @@ def answers_figure(
     colors: Palette,
     *,
     sides: Sides = TEACHING,
+    before: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> go.Figure:
     """Butterfly of the likeliest classes: ``teacher`` and ``student`` (K,) probabilities.
 
     The teacher's bars run to the left, the student's to the right, class names between them.
+    ``before`` are both models' probabilities of the same image without the change: a tick each,
+    and their answers are among the classes shown.
     """
     shown = top_classes(teacher, student)
+    if before is not None:
+        kept = [*shown[:2], *(int(values.argmax()) for values in before), *shown[2:]]
+        shown = np.asarray(list(dict.fromkeys(int(index) for index in kept))[:TOP])
     at = np.arange(len(shown))
     figure = chart(colors, height=14 + _ROW * len(shown), barmode="overlay", bargap=0.42)
     answers = (int(teacher.argmax()), int(student.argmax()))
@@ -63,6 +69,14 @@ def answers_figure(
                 x=sign * (1 + _GAP + 0.03), y=row, text=probability(values[index]),
                 showarrow=False, xanchor="left" if sign > 0 else "right", font={"size": 12},
             )  # fmt: skip
+    for values, sign in zip(before or (), (-1, 1), strict=False):
+        figure.add_scatter(
+            x=sign * (values[shown] + _GAP), y=at, mode="markers", hoverinfo="text",
+            hovertext=[f"before: {probability(values[index])} %" for index in shown],
+            marker={
+                "symbol": "line-ns", "size": 17, "line": {"width": 1.5, "color": colors.text},
+            },
+        )  # fmt: skip
     for row, index in enumerate(shown):
         name = charted(class_names[index], 18)
         figure.add_annotation(

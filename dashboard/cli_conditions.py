@@ -1,0 +1,78 @@
+"""The command line's ``condition``: edits of the images as a condition of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from analysis.digest import digest_file
+from analysis.errors import InputError, TrustError
+from analysis.store import Study
+from dashboard import terminal, terminal_conditions
+
+
+def condition(
+    study: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the study.")],
+    name: Annotated[str, typer.Option(help="What the condition is called.")],
+    edit: Annotated[
+        list[str],
+        typer.Option(
+            help="sticker, picture (file=PATH), blur, noise or jpeg[:key=value,..]; in order."
+        ),
+    ],
+    trust_code: Annotated[
+        list[Path] | None, typer.Option(help="Allow this Python file to run.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads (default: all).", min=1)] = None,
+    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, mps.")] = "cpu",
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+) -> None:
+    """Add a condition to a study: every image with the same edits, every model asked again.
+
+    Example:  distillscope condition studies/first --name "Yellow note"
+    --edit sticker:size=7,across=20,down=20 --edit jpeg:quality=40
+    """
+    from analysis.data.edits import check_edits, parse_edit
+
+    Study.open(study)  # before torch is loaded: a wrong folder is answered at once
+    edits = check_edits([parse_edit(text) for text in edit])
+    from analysis.study.keeping import keep_condition
+
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+    with terminal.stage_progress(quiet=quiet) as progress:
+        slug = keep_condition(
+            study,
+            name=name,
+            edits=edits,
+            trusted_code=trust_code or (),
+            device=device,
+            progress=progress,
+        )
+    opened = Study.open(study)
+    terminal_conditions.print_conditions(opened)
+    print(f"\n{name.strip()} is the condition {slug!r}: {opened.conditions[slug].n} images")
+
+
+def check_trusted(study: Study, files: Sequence[Path]) -> None:
+    """Raise :class:`TrustError` for a file that is not what made any model of ``study``."""
+    known = {model.user_code for model in study.models.values() if model.user_code}
+    for file in files:
+        if not file.is_file():
+            raise InputError(f"--trust-code {file} is not a file", expected="a Python file")
+        if digest_file(file) not in known:
+            expected = ", ".join(sorted(known)) if known else "none: no model needs user code"
+            raise TrustError(
+                f"{file} is not what the study was computed with",
+                expected=f"code with sha256 {expected}" if known else expected,
+            )
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command()(condition)
