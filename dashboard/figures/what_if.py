@@ -15,6 +15,8 @@ from dashboard.figures.numbers import charted, probability
 from dashboard.theme import Palette
 
 Role = Literal["left", "student", "other"]
+_LINE = 11
+"""How far apart two names stand, in points of the axis from 0 to 100."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,11 @@ def epochs_figure(
     ends = [epochs[0], epochs[-1]]
     _add(figure, ends, Curve(name=left_name, values=level, role="left"), colors)
     figure.data[-1].line.dash = "dot"
+    below = 100 * left > 85
+    figure.add_annotation(
+        x=epochs[-1], y=100 * left - 12 if below else 100 * left + 12, text=charted(left_name, 22),
+        showarrow=False, xanchor="right", font={"size": 11, "color": colors.teacher},
+    )  # fmt: skip
     figure.update_xaxes(title={"text": "epoch"}, tickvals=list(epochs))
     return figure
 
@@ -83,16 +90,15 @@ def _color(role: Role, colors: Palette) -> str:
 
 
 def _label_ends(figure: go.Figure, end: float, curves: Sequence[Curve], colors: Palette) -> None:
-    """Name the curves at their right ends, apart from one another."""
+    """Name the curves at their right ends, apart from one another, above low and below high."""
     heights = [100 * float(curve.values[-1]) for curve in curves]
-    order = np.argsort(heights)
-    placed = np.asarray(heights, dtype=np.float64)
+    places = np.asarray([h + 7 if h < 85 else h - 9 for h in heights])
+    order = np.argsort(places, kind="stable")
     for before, after in itertools.pairwise(order):
-        placed[after] = max(placed[after], placed[before] + 11)
-    over = max(0.0, float(placed.max()) - 96)
-    for curve, height in zip(curves, placed, strict=True):
+        places[after] = max(places[after], places[before] + _LINE)
+    places -= max(0.0, float(places.max()) - 97)
+    for curve, place in zip(curves, places, strict=True):
         figure.add_annotation(
-            x=end, y=height - over, text=charted(curve.name, 22), showarrow=False,
-            xanchor="right", yanchor="bottom",
-            font={"size": 11, "color": _color(curve.role, colors)},
+            x=end, y=place, text=charted(curve.name, 22), showarrow=False, xanchor="right",
+            yanchor="middle", font={"size": 11, "color": _color(curve.role, colors)},
         )  # fmt: skip

@@ -14,6 +14,7 @@ from dashboard.pages import inspect_keep as keep
 from dashboard.pages.inspect_look import current_row, left_of, look, probabilities, stored_logits
 from dashboard.pages.inspect_neighbors import neighbors_section
 from dashboard.pages.inspect_pixels import pixels_section
+from dashboard.pages.inspect_selection import MANY, MODE, ONE, selection_part
 from dashboard.pages.inspect_what_if import image_column
 from dashboard.pages.overview import nothing_left
 
@@ -25,8 +26,14 @@ def show(view: View) -> None:
         return
     if live.refusal(view.study, (left_of(view), view.selection.student)) is None:
         live.service().start()
+    st.segmented_control(
+        "Look at", (ONE, MANY), default=ONE, key=MODE, required=True, label_visibility="collapsed"
+    )
     keep.keeping()
-    st.fragment(_image)(view)
+    if st.session_state[MODE] == MANY:
+        selection_part(view)
+    else:
+        st.fragment(_image)(view)
 
 
 def _image(view: View) -> None:

@@ -4,45 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import streamlit as st
 
-from analysis.attribution.agreement import rank_correlation, top_overlap
-from analysis.live.requests import Attribute, Catalog, Explanation, MethodCard
+from analysis.errors import DistillscopeError
+from analysis.live.requests import Catalog, Explanation
 from analysis.records import TEACHER, AttributionMaps
 from dashboard import live, messages
 from dashboard.context import choose
 from dashboard.figures import attributions
 from dashboard.figures.numbers import THIN, escaped, nats, percent, thousands, visible
 from dashboard.pages.inspect_look import Look, stored_maps
+from dashboard.pages.inspect_maps import OWN, PARTS, Choice, card_of, chosen_maps, nearest_mapped
 
 # Below this share of the common scale a map looks empty, so the page says so in words.
 _FAINT = 0.05
+# From this completeness error on a map does not add up to what it explains; a rule of display.
+_BROKEN = 0.2
 _STATE = "inspect_attribution"
-_LAST = "inspect_maps"
-OWN = "own"
-PARTS = (TEACHER, "student", "pair")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Choice:
-    """How maps are made: method, baseline, the pair's number, the explained class (or own)."""
-
-    method: str = "integrated_gradients"
-    baseline: str = "blurred"
-    scalar: str = "p_student_minus_teacher"
-    explained: int | str = OWN
-    over_image: bool = False
 
 
 def pixels_section(look: Look) -> None:
     """The three maps on one scale, how alike they are, what they are worth."""
     choice: Choice = st.session_state.setdefault(_STATE, Choice())
     catalog = live.catalog()
-    found, waiting, error = _maps(look, choice, catalog)
+    found, waiting, error = chosen_maps(look, choice, catalog)
     head = st.container(key="pixels_head")
     _pickers(look, choice, catalog)
     if found is None:
@@ -64,122 +52,28 @@ def pixels_section(look: Look) -> None:
         _faithfulness(look, found)
 
 
-def _maps(
-    look: Look, choice: Choice, catalog: Catalog | None
-) -> tuple[Explanation | None, bool, Exception | None]:
-    """Maps to show, whether they are older than what is asked for, why there are none."""
-    stored = _stored(look, choice)
-    if stored is not None:
-        return stored, False, None
-    if look.refused or look.pixels is None:
-        return None, False, None
-    if look.waiting:  # which class is explained follows from the answers
-        return _last(look), True, None
-    card = _card(catalog, choice.method)
-    own = choice.explained == OWN
-    request = Attribute(
-        **look.identity,
-        left=look.left,
-        student=look.student,
-        image=look.pixels,
-        sample_id=look.sample,
-        method=choice.method,
-        baseline=choice.baseline if card is None or card.uses_baseline else None,
-        scalar=choice.scalar,
-        left_class=look.answer(look.left) if own else int(choice.explained),
-        student_class=look.answer(look.student) if own else int(choice.explained),
-    )
-    asked = look.asking.ask(request, moment=0.1)
-    if asked.answer is not None:
-        st.session_state[_LAST] = (look.models, look.sample, asked.answer)
-        return asked.answer, False, None
-    if asked.error is not None:
-        return None, False, asked.error
-    return _last(look), True, None
-
-
-def _last(look: Look) -> Explanation | None:
-    """The maps that were last shown of this image, else the stored ones."""
-    held = st.session_state.get(_LAST)
-    if held is not None and held[:2] == (look.models, look.sample):
-        return held[2]  # type: ignore[no-any-return]
-    return _of_study(look)
-
-
-def _stored(look: Look, choice: Choice) -> Explanation | None:
-    """The study's own maps where they are what was chosen."""
-    found = None if look.edits else _of_study(look)
-    if found is None or choice.scalar != Choice.scalar:
-        return None
-    record = found.maps["pair"]
-    same = record.method == choice.method and record.baseline in (choice.baseline, "none")
-    if not same:
-        return None
-    wanted = choice.explained
-    for part, model in ((TEACHER, look.left), ("student", look.student)):
-        of_class = look.answer(model) if wanted == OWN else int(wanted)
-        if int(found.maps[part].explained_class[0]) != of_class:
-            return None
-    return found
-
-
-def _of_study(look: Look) -> Explanation | None:
-    maps = stored_maps(look.view)
-    if set(maps) != set(PARTS) or look.left != TEACHER:
-        return None
-    chosen = {part: _row(record, look.sample) for part, record in maps.items()}
-    if any(record is None for record in chosen.values()):
-        return None
-    whole = {part: record for part, record in chosen.items() if record is not None}
-    measures = {"rank_correlation": rank_correlation, "top_overlap": top_overlap}
-    pair = [whole[part].values for part in (TEACHER, "student")]
-    values = {name: float(measure(*pair)[0]) for name, measure in measures.items()}
-    agreement = {key: value if np.isfinite(value) else None for key, value in values.items()}
-    return Explanation(maps={part: whole[part] for part in PARTS}, agreement=agreement)
-
-
-def _row(record: AttributionMaps, sample: str) -> AttributionMaps | None:
-    rows = np.flatnonzero(record.sample_ids == sample)
-    if len(rows) == 0:
-        return None
-    return AttributionMaps(
-        method=record.method, model=record.model, scalar=record.scalar, baseline=record.baseline,
-        sample_ids=np.asarray(record.sample_ids)[rows[:1]],
-        explained_class=np.asarray(record.explained_class)[rows[:1]],
-        values=np.asarray(record.values)[rows[:1]], signed=record.signed,
-        completeness_error=np.asarray(record.completeness_error)[rows[:1]],
-        parameters=record.parameters,
-    )  # fmt: skip
-
-
-def _card(catalog: Catalog | None, name: str) -> MethodCard | None:
-    if catalog is None:
-        return None
-    return next((card for card in catalog.methods if card.name == name), None)
-
-
 def _pickers(look: Look, choice: Choice, catalog: Catalog | None) -> None:
     """Method, baseline, explained class, the pair's number: every entry of the registries."""
     methods = {card.name: card.title for card in catalog.methods} if catalog else {}
     methods = methods or {choice.method: choice.method.replace("_", " ").capitalize()}
-    card = _card(catalog, choice.method)
+    card = card_of(catalog, choice.method)
     baselines = list(catalog.baselines) if catalog else [choice.baseline]
     scalars = dict(catalog.scalars) if catalog else {choice.scalar: "p_S(c) - p_T(c)"}
     classes: list[int | str] = [OWN, *range(len(look.names))]
     off = look.refused is not None or catalog is None
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="pickers"):
-        _picker("method", list(methods), choice.method, methods.get, off, 220)
+        _picker("method", list(methods), choice.method, methods.get, off, 176)
         if card is None or card.uses_baseline:
-            _picker("baseline", baselines, choice.baseline, "{} baseline".format, off, 160)
+            _picker("baseline", baselines, choice.baseline, "{} baseline".format, off, 142)
         _picker(
             "explained", classes, choice.explained,
             lambda c: "own answers" if c == OWN else f"class {visible(look.names[c], 20)}",
-            off, 150,
+            off, 126,
         )  # fmt: skip
-        _picker("scalar", list(scalars), choice.scalar, scalars.get, off, 190)
+        _picker("scalar", list(scalars), choice.scalar, scalars.get, off, 132)
         st.session_state["pick_over_image"] = choice.over_image
         st.toggle(
-            "Over the image", key="pick_over_image", disabled=look.pixels is None,
+            "Overlay", key="pick_over_image", help="Draw the maps over the image", disabled=look.pixels is None,
             on_change=_picked, args=("over_image",),
         )  # fmt: skip
 
@@ -240,12 +134,13 @@ def _one_map(look: Look, choice: Choice, part: str, record: AttributionMaps, lim
     below = _mass(look, values)
     error = float(record.completeness_error[0])
     promise = f"{100 * error:.1f}{THIN}%" if np.isfinite(error) else "none promised"
+    broken = " ds-alarm" if error > _BROKEN else ""
     st.html(
         f'<div class="ds-strong"><span class="{mark}"></span> {title}</div>'
         f'<div class="ds-sub" style="min-height:36px">{what}</div>'
         f"{attributions.map_html(picture, f'{title}: {what}', box)}{below}"
         f'<div class="ds-row ds-sub"><span>completeness error</span>'
-        f'<span class="ds-strong">{promise}</span></div>{_faint(values, limit)}'
+        f'<span class="ds-strong{broken}">{promise}</span></div>{_faint(values, limit)}'
     )
 
 
@@ -303,7 +198,7 @@ def _faithfulness(look: Look, found: Explanation) -> None:
     return
 
 
-def _nothing(look: Look, *, waiting: bool, error: Exception | None) -> None:
+def _nothing(look: Look, *, waiting: bool, error: DistillscopeError | None) -> None:
     """Why there are no maps, in the place of the maps, and what to do about it."""
     if waiting:
         starting = live.catalog() is None
@@ -311,11 +206,7 @@ def _nothing(look: Look, *, waiting: bool, error: Exception | None) -> None:
         messages.empty("Maps are being computed", words)
         return
     if error is not None:
-        messages.refused(
-            getattr(error, "what", str(error)),
-            getattr(error, "expected", None),
-            getattr(error, "remedy", None),
-        )
+        messages.refused(error.what, error.expected, error.remedy)
         st.button("Try again", key="maps_again", on_click=live.try_again)
         return
     _outside_probe(look)
@@ -330,25 +221,9 @@ def _outside_probe(look: Look) -> None:
         return
     covered = f"{thousands(len(maps['pair'].sample_ids))} of {thousands(len(look.view.all))} images"
     messages.empty("No maps for this image", f"Attribution maps were computed for {covered}.")
-    nearest = _nearest_mapped(look, maps["pair"])
+    nearest = nearest_mapped(look, maps["pair"])
     if nearest is not None:
         st.button(
             "Nearest image with maps", key="nearest_mapped", on_click=choose,
             kwargs={"sample": nearest}, help="In the student’s feature space",
         )  # fmt: skip
-
-
-def _nearest_mapped(look: Look, maps: AttributionMaps) -> str | None:
-    """Id of the image with maps that is nearest in the student's feature space."""
-    study, condition = look.view.study, look.view.selection.condition
-    key = f"features/{look.student}/{condition}/penultimate"
-    ids = study.condition_ids(condition)
-    own = np.flatnonzero(ids == look.sample)
-    mapped = np.flatnonzero(np.isin(ids, maps.sample_ids))
-    if not study.has_array(key) or len(own) == 0 or len(mapped) == 0:
-        return None
-    features = study.array(key)
-    here = np.asarray(features[own[0]], dtype=np.float64)
-    there = np.asarray(features[mapped], dtype=np.float64)
-    there /= np.maximum(np.linalg.norm(there, axis=1, keepdims=True), 1e-12)
-    return str(ids[mapped[int(np.argmax(there @ here))]])

@@ -141,10 +141,13 @@ def _what_if(look: Look) -> None:
         _upload(look)
     for name in _SLIDERS[state.kind]:
         _slider(look, name)
+    if state.kind == "sticker":
+        with st.container(
+            horizontal=True, vertical_alignment="center", key="row_color", wrap=False
+        ):
+            st.html('<span class="ds-sub">Color</span>', width=72)
+            swatches("what_if_color", COLORS, state.color, lambda color: change(color=color))
     with st.container(horizontal=True, vertical_alignment="center", key="what_if_foot"):
-        if state.kind == "sticker":
-            with st.container(width="stretch"):
-                swatches("what_if_color", COLORS, state.color, lambda color: change(color=color))
         st.button("Reset", key="what_if_reset", on_click=state.reset, args=(look.view, look.stored))
         inspect_keep.keep_popover(look)
     _status(look)
@@ -187,10 +190,12 @@ def _slider(look: Look, name: str) -> None:
     key = f"what_if_{name}"
     value = getattr(look.what_if, name)
     st.session_state[key] = type(low)(min(max(value, low), high))
-    st.slider(
-        title, low, high, step=by, key=key, format=form,
-        on_change=_slid, args=(name,),
-    )  # fmt: skip
+    with st.container(horizontal=True, vertical_alignment="center", key=f"row_{name}", wrap=False):
+        st.html(f'<span class="ds-sub">{title}</span>', width=72)
+        st.slider(
+            title, low, high, step=by, key=key, format=form, label_visibility="collapsed",
+            on_change=_slid, args=(name,),
+        )  # fmt: skip
 
 
 def _slid(name: str) -> None:
