@@ -49,6 +49,8 @@ def answers_figure(
     at = np.arange(len(shown))
     figure = chart(colors, height=14 + _ROW * len(shown), barmode="overlay", bargap=0.42)
     answers = (int(teacher.argmax()), int(student.argmax()))
+    # All texts in one call: each further one would cost a check of the whole layout.
+    texts: list[dict[str, object]] = []
     halves = ((teacher, -1, colors.teacher, sides.left), (student, 1, colors.student, sides.right))
     for values, sign, color, name in halves:
         base = sign * _GAP
@@ -65,10 +67,9 @@ def answers_figure(
             hoverinfo="text",
         )  # fmt: skip
         for row, index in enumerate(shown):
-            figure.add_annotation(
-                x=sign * (1 + _GAP + 0.03), y=row, text=probability(values[index]),
-                showarrow=False, xanchor="left" if sign > 0 else "right", font={"size": 12},
-            )  # fmt: skip
+            at_end = sign * (1 + _GAP + 0.03)
+            side = "left" if sign > 0 else "right"
+            texts.append(_text(at_end, row, probability(values[index]), side))
     for values, sign in zip(before or (), (-1, 1), strict=False):
         figure.add_scatter(
             x=sign * (values[shown] + _GAP), y=at, mode="markers", hoverinfo="text",
@@ -79,12 +80,13 @@ def answers_figure(
         )  # fmt: skip
     for row, index in enumerate(shown):
         name = charted(class_names[index], 18)
-        figure.add_annotation(
-            x=0, y=row, text=f"<b>{name}</b>" if index in answers else name, showarrow=False,
-            font={"size": 12},
-        )  # fmt: skip
+        texts.append(_text(0, row, f"<b>{name}</b>" if index in answers else name, "center"))
     reach = 1 + _GAP + 0.2
     figure.update_xaxes(range=[-reach, reach], visible=False)
     figure.update_yaxes(range=[len(shown) - 0.5, -0.5], visible=False)
-    figure.update_layout(margin={"l": 0, "r": 0, "t": 4, "b": 4})
+    figure.update_layout(margin={"l": 0, "r": 0, "t": 4, "b": 4}, annotations=texts)
     return figure
+
+
+def _text(x: float, y: int, text: str, side: str) -> dict[str, object]:
+    return {"x": x, "y": y, "text": text, "xanchor": side, "showarrow": False, "font": {"size": 12}}

@@ -43,13 +43,18 @@ def _image(view: View) -> None:
     asking = live.Asking()
     shown = look(view, asking)
     left, middle, right = st.columns([5.2, 14, 6], gap="large")
+    with middle:
+        above, below = st.container(), st.container()
+    # In the order in which answers come, not from top to bottom: what is drawn is on the screen.
     with left:
         image_column(shown)
-    with middle:
-        pixels_section(shown)
+    with below:
         answers.answers_section(shown)
     with right:
         neighbors_section(shown)
+    with above:
+        pixels_section(shown)
+    with right:
         answers.sweep_section(shown)
         answers.epochs_section(shown)
     asking.wait_for_answers("waiting")

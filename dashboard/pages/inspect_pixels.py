@@ -73,8 +73,8 @@ def _pickers(look: Look, choice: Choice, catalog: Catalog | None) -> None:
         _picker("scalar", list(scalars), choice.scalar, scalars.get, off, 132)
         st.session_state["pick_over_image"] = choice.over_image
         st.toggle(
-            "Overlay", key="pick_over_image", help="Draw the maps over the image", disabled=look.pixels is None,
-            on_change=_picked, args=("over_image",),
+            "Overlay", key="pick_over_image", help="Draw the maps over the image",
+            disabled=look.pixels is None, on_change=_picked, args=("over_image",),
         )  # fmt: skip
 
 
