@@ -13,6 +13,9 @@ from dashboard.figures.numbers import count_of, markdown, thousands, visible
 from dashboard.loading_slices import slice_words
 from dashboard.selection import Lasso, SavedSet, SliceSet
 
+_SIDE_BY_SIDE = 4
+"""More conditions than this do not fit into the bar beside one another."""
+
 
 def context_bar(view: View, exports: list[Export]) -> None:
     """Draw the bar above every page: both models, condition, filter, counts, Save."""
@@ -118,6 +121,13 @@ def _condition_picker(view: View) -> None:
         st.html(messages.strong(only.name), width="content")
         return
     st.session_state["condition_picker"] = view.selection.condition
+    if len(conditions) > _SIDE_BY_SIDE:
+        st.selectbox(
+            "Condition", conditions, key="condition_picker", label_visibility="collapsed",
+            width=210, format_func=lambda slug: visible(view.study.conditions[slug].name, 40),
+            on_change=_condition_chosen, args=(view,),
+        )  # fmt: skip
+        return
     st.segmented_control(
         "Condition", conditions, key="condition_picker", label_visibility="collapsed",
         required=True, format_func=lambda slug: markdown(view.study.conditions[slug].name),

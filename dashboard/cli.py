@@ -26,6 +26,7 @@ from dashboard import (
     cli_experiment,
     cli_layers,
     cli_outputs,
+    cli_open,
     cli_reference,
     cli_repair,
     cli_training,
@@ -34,7 +35,6 @@ from dashboard import (
     terminal_null,
     terminal_slices,
 )
-from dashboard.cli_conditions import check_trusted
 from dashboard.cli_reference import References
 
 if TYPE_CHECKING:
@@ -88,8 +88,6 @@ Requirements = Annotated[
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
-Port = Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)]
-NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Only print the address.")]
 
 
 @app.command()
@@ -255,42 +253,7 @@ def show(
         raise typer.Exit(3)
 
 
-@app.command("open")
-def open_study(
-    study: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the study.")],
-    port: Port = 8501,
-    no_browser: NoBrowser = False,
-    trust_code: TrustCode = None,
-) -> None:
-    """Open a study in the browser (the server listens on 127.0.0.1 only).
-
-    Models that user code made answer live only when their file is given with --trust-code.
-    """
-    from dashboard.server import serve
-
-    check_trusted(Study.open(study), trust_code or ())
-    serve(study, port=port, open_browser=not no_browser, trusted_code=trust_code or ())
-
-
-@app.command()
-def demo(
-    out: Annotated[Path, typer.Option(help="Folder of the demo's study.")] = Path(
-        "studies/road-signs"
-    ),
-    port: Port = 8501,
-    no_browser: NoBrowser = False,
-    threads: Threads = None,
-    quiet: Quiet = False,
-) -> None:
-    """Compare the embedded road-sign models and open the dashboard."""
-    from analysis.study.demo import demo_is_current, make_demo
-    from dashboard.server import serve
-
-    if not demo_is_current(out):
-        _use_threads(threads)
-        with terminal.stage_progress(quiet=quiet) as progress:
-            make_demo(out, progress=progress)
-    serve(out, port=port, open_browser=not no_browser)
+cli_open.register(app)
 
 
 @app.command()

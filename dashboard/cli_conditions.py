@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from analysis.digest import digest_file
-from analysis.errors import InputError, TrustError
 from analysis.store import Study
 from dashboard import terminal, terminal_conditions
 
@@ -57,20 +54,6 @@ def condition(
     opened = Study.open(study)
     terminal_conditions.print_conditions(opened)
     print(f"\n{name.strip()} is the condition {slug!r}: {opened.conditions[slug].n} images")
-
-
-def check_trusted(study: Study, files: Sequence[Path]) -> None:
-    """Raise :class:`TrustError` for a file that is not what made any model of ``study``."""
-    known = {model.user_code for model in study.models.values() if model.user_code}
-    for file in files:
-        if not file.is_file():
-            raise InputError(f"--trust-code {file} is not a file", expected="a Python file")
-        if digest_file(file) not in known:
-            expected = ", ".join(sorted(known)) if known else "none: no model needs user code"
-            raise TrustError(
-                f"{file} is not what the study was computed with",
-                expected=f"code with sha256 {expected}" if known else expected,
-            )
 
 
 def register(app: typer.Typer) -> None:

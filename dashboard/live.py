@@ -18,7 +18,7 @@ import streamlit as st
 
 from analysis.digest import digest_file
 from analysis.errors import DistillscopeError
-from analysis.live.requests import Catalog, Request
+from analysis.live.requests import Request
 from analysis.live.service import LIMIT, LiveService
 from analysis.live.ticket import Ticket
 from analysis.store.study import Study
@@ -123,9 +123,8 @@ class Asking:
         return Asked(ticket=ticket)
 
     def wait_for_answers(self, key: str) -> None:
-        """Draw the fragment again once something asked here, or the worker itself, is ready."""
-        ready = service().catalog is None and service().pid is not None
-        waiting(key, self.pending, ready=ready)
+        """Draw the fragment again once something asked here is there."""
+        waiting(key, self.pending)
 
 
 def try_again() -> None:
@@ -138,6 +137,6 @@ def session() -> str:
     return str(st.session_state.setdefault(_SESSION, uuid.uuid4().hex))
 
 
-def catalog() -> Catalog | None:
-    """What the worker can do, once it has started."""
-    return service().catalog
+def starting() -> bool:
+    """Whether the worker has still to start."""
+    return not service().ready

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.attribution.agreement import rank_correlation, top_overlap
+from analysis.attribution.sets import MeanMap, disagreements, mean_map
 from analysis.records import TEACHER, AttributionMaps
 from dashboard.loading import Pair
 
@@ -19,13 +20,12 @@ class ManyMaps:
     """The images of a selection that have maps; every array has one row per image, (n,).
 
     ``rows`` are their rows in the selection's :class:`Pair`, ``selected`` how many images that
-    has. ``mean`` and ``magnitude`` are {part: (H, W)} over these images.
+    has, ``means`` {part: mean map} over these images.
     """
 
     rows: np.ndarray
     selected: int
-    mean: Mapping[str, np.ndarray]
-    magnitude: Mapping[str, np.ndarray]
+    means: Mapping[str, MeanMap]
     correlation: np.ndarray
     overlap: np.ndarray
 
@@ -34,37 +34,35 @@ class ManyMaps:
 
 
 def many_maps(maps: Mapping[str, AttributionMaps], pair: Pair) -> ManyMaps | None:
-    """Gather the maps of the images in ``pair``; None where no image has maps."""
+    """Gather the maps of the images in ``pair`` of which there are all three; None for none."""
     if set(maps) != set(PARTS):
         return None
     row_of = {str(name): row for row, name in enumerate(pair.sample_ids.tolist())}
-    ids = [str(name) for name in maps["pair"].sample_ids.tolist()]
-    at = np.asarray([index for index, name in enumerate(ids) if name in row_of], dtype=np.int64)
-    if len(at) == 0:
+    places = {part: _places(record) for part, record in maps.items()}
+    ids = [name for name in places["pair"] if name in row_of]
+    ids = [name for name in ids if all(name in places[part] for part in PARTS)]
+    if not ids:
         return None
-    values = {part: np.asarray(maps[part].values)[at].astype(np.float64) for part in PARTS}
-    left, student = values[TEACHER], values["student"]
+    at = {part: np.asarray([places[part][name] for name in ids]) for part in PARTS}
+    left, student = (np.asarray(maps[part].values)[at[part]] for part in (TEACHER, "student"))
     return ManyMaps(
-        rows=np.asarray([row_of[ids[index]] for index in at]),
+        rows=np.asarray([row_of[name] for name in ids]),
         selected=len(pair),
-        mean={part: found.mean(axis=0) for part, found in values.items()},
-        magnitude={part: np.abs(found).mean(axis=0) for part, found in values.items()},
+        means={part: mean_map(maps[part], at[part]) for part in PARTS},
         correlation=rank_correlation(left, student),
         overlap=top_overlap(left, student),
     )
+
+
+def _places(record: AttributionMaps) -> dict[str, int]:
+    return {str(name): row for row, name in enumerate(record.sample_ids.tolist())}
 
 
 def most_at_odds(found: ManyMaps, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
     """Where pixels and answers disagree, as places in ``found``.
 
     First the images with one answer, by how little their maps are alike; then those with
-    different answers, by how much they are. Maps that rank nothing come last.
+    different answers, by how much they are.
     """
-    agree = pair.agree[found.rows]
-    alike = np.nan_to_num(found.correlation, nan=2.0)
-    same = np.flatnonzero(agree)
-    other = np.flatnonzero(~agree)
-    unlike = np.nan_to_num(found.correlation, nan=-2.0)
-    return same[np.argsort(alike[same], kind="stable")], other[
-        np.argsort(-unlike[other], kind="stable")
-    ]
+    orders = disagreements(found.correlation, pair.agree[found.rows])
+    return orders["same_answer_other_pixels"], orders["other_answer_same_pixels"]

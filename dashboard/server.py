@@ -156,9 +156,7 @@ def build_app(study_dir: Path) -> streamlit.App:
     routes: list[Route] = [
         thumbnail_route(study_dir),
         *pair_map_routes(),
-        waiting_route(
-            lambda numbers: service().any_done(numbers), lambda: service().catalog is not None
-        ),
+        waiting_route(lambda numbers: service().any_done(numbers)),
         Route("/overview", to_first_page),
     ]
     return streamlit.App(_FOLDER / "app.py", routes=routes, middleware=[Middleware(Protection)])

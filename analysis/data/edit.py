@@ -81,11 +81,6 @@ def to_bytes(pixels: np.ndarray) -> np.ndarray:
     return np.clip(np.floor(pixels * 255 + 0.5), 0, 255).astype(np.uint8)
 
 
-def changed_pixels(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Mark the pixels in which two images (H, W, C) differ, (H, W) bool."""
-    return np.asarray((np.asarray(before) != np.asarray(after)).any(axis=-1))
-
-
 def coverage(
     height: int, width: int, size: float, across: float | None, down: float | None
 ) -> np.ndarray:

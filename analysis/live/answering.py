@@ -10,15 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from analysis.attribution.baselines import BASELINES
 from analysis.attribution.copies import InferenceCopy, inference_copy
-from analysis.attribution.methods import METHODS
-from analysis.attribution.scalars import PAIR_SCALARS
 from analysis.data.edits import edits_from_json
 from analysis.data.imageset import to_pixels
 from analysis.embedding.neighbors import nearest_neighbors
-from analysis.live.explaining import explain
-from analysis.live.requests import Attribute, Catalog, Keep, MethodCard, Near, Predict, Request
+from analysis.live.explaining import check, explain
+from analysis.live.requests import Attribute, Keep, Near, Predict, Request, Trust
 from analysis.models.handle import ModelHandle
 from analysis.records import CLEAN, PENULTIMATE, Neighbors
 from analysis.store import Study
@@ -46,24 +43,9 @@ class Answering:
             Predict: self._predict,
             Near: self._near,
             Attribute: self._attribute,
+            Trust: self._trust,
             Keep: self._keep,
         }
-
-    def catalog(self) -> Catalog:
-        """What can be asked, from the registries."""
-        return Catalog(
-            methods=tuple(
-                MethodCard(
-                    name=entry.name,
-                    title=entry.title,
-                    signed=entry.signed,
-                    uses_baseline=entry.uses_baseline,
-                )
-                for entry in METHODS.values()
-            ),
-            baselines={entry.name: entry.description for entry in BASELINES.values()},
-            scalars={entry.name: entry.formula for entry in PAIR_SCALARS.values()},
-        )
 
     def answer(self, task: Task) -> Any:
         """Answer the request of ``task``; errors are its author's to catch."""
@@ -154,6 +136,11 @@ class Answering:
         study = self._opened(request)
         copies = self.copy(study, request.left), self.copy(study, request.student)
         return explain(request, *copies)
+
+    def _trust(self, request: Trust) -> Any:
+        study = self._opened(request)
+        copies = self.copy(study, request.asked.left), self.copy(study, request.asked.student)
+        return check(request.asked, *copies)
 
     def _keep(self, request: Keep) -> str:
         assert self._task is not None

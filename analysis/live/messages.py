@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from analysis.errors import DistillscopeError
-from analysis.live.requests import Catalog, Request
+from analysis.live.requests import Request
 
 
 # Records hold their mappings read-only, in a type that does not travel by itself.
@@ -38,8 +38,6 @@ class Stop:
 @dataclass(frozen=True, slots=True)
 class Ready:
     """From the worker: it can be asked."""
-
-    catalog: Catalog
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,34 +119,78 @@ class Keep(Request):
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """Maps under ``teacher`` (the left model), ``student`` and ``pair``, and how far to trust them.
+    """Maps under ``teacher`` (the left model), ``student`` and ``pair``, each of one image.
 
-    ``agreement`` {measure: number} compares the two models' maps; ``faithfulness`` {part:
-    record} says what a map promises. A measure that is not defined is None.
+    ``agreement`` {measure: (value, p)} compares the two models' maps; p is how often the second
+    map, moved elsewhere, agrees as well. A measure that is not defined is None.
     """
 
     maps: Mapping[str, AttributionMaps]
-    agreement: Mapping[str, float | None] = field(default_factory=dict)
-    faithfulness: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    agreement: Mapping[str, tuple[float, float] | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trust(Request):
+    """How far can the maps of :class:`Attribute` be trusted? Answered with :class:`Checks`."""
+
+    kind: ClassVar[str] = "trust"
+
+    asked: Attribute
+
+    def digest(self) -> str:
+        """Identity of what is asked."""
+        return digest_json(["Trust", self.asked.digest()])
 
 
 @dataclass(frozen=True, kw_only=True)
-class MethodCard:
-    """An attribution method as a menu shows it."""
+class Curve:
+    """The explained number (S,) while pixels are hidden or shown, in the map's order.
 
-    name: str
-    title: str
-    signed: bool
-    uses_baseline: bool
+    ``random`` (R, S) in random orders; ``p_value`` is how often those do as well.
+    """
+
+    values: np.ndarray
+    random: np.ndarray
+    p_value: float
 
 
 @dataclass(frozen=True, kw_only=True)
-class Catalog:
-    """What the worker can do: methods, {baseline: description}, {scalar of a pair: formula}."""
+class Check:
+    """What was found about one map: two curves over ``shares`` (S,) of the pixels, infidelity.
 
-    methods: tuple[MethodCard, ...]
-    baselines: Mapping[str, str]
-    scalars: Mapping[str, str]
+    Infidelity is in [0, 1], lower is better; ``moved_infidelity`` is the mean of the same map's
+    moved elsewhere.
+    """
+
+    shares: np.ndarray
+    deletion: Curve
+    insertion: Curve
+    infidelity: float
+    moved_infidelity: float
 
 
-Answer = Mapping[str, np.ndarray] | Mapping[str, Neighbors] | Explanation | str
+@dataclass(frozen=True, kw_only=True)
+class Hiding:
+    """What a model answers (class, probability) without the map's strongest pixels.
+
+    ``usual`` without as many random ones: its most frequent answer, the mean probability, and in
+    how many of ``draws`` draws it was that.
+    """
+
+    whole: tuple[int, float]
+    top: tuple[int, float]
+    usual: tuple[int, float]
+    times: int
+    draws: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checks:
+    """:class:`Check` of each map; :class:`Hiding` for {teacher, student} by the pair's map."""
+
+    maps: Mapping[str, Check]
+    hiding: Mapping[str, Hiding]
+    hidden: int
+
+
+Answer = Mapping[str, np.ndarray] | Mapping[str, Neighbors] | Explanation | Checks | str

@@ -19,7 +19,7 @@ from typing import Any
 from analysis.errors import BusyError, DistillscopeError, LiveError
 from analysis.live.messages import Do, Done, Failed, Progressed, Ready, Stop
 from analysis.live.process import WorkerProcess
-from analysis.live.requests import Catalog, Request
+from analysis.live.requests import Request
 from analysis.live.ticket import Ticket
 
 LIMIT = 60.0
@@ -42,7 +42,6 @@ class LiveService:
         self, trusted_code: Sequence[Path] = (), *, waiting: int = 16, idle: float = 900.0
     ) -> None:
         self.trusted_code, self.waiting, self.idle = tuple(trusted_code), waiting, idle
-        self.catalog: Catalog | None = None
         self.start_seconds: float | None = None
         self.starts = 0
         self._numbers = itertools.count(1)
@@ -60,6 +59,11 @@ class LiveService:
         """Process id of the worker, None while there is none."""
         process = self._process
         return None if process is None else process.pid
+
+    @property
+    def ready(self) -> bool:
+        """Whether the worker has started and can answer."""
+        return self._ready
 
     def start(self) -> None:
         """Start the worker if there is none, without asking anything."""
@@ -143,9 +147,7 @@ class LiveService:
 
     def _next(self) -> None:
         """Hand the next request to an idle worker that is ready."""
-        if self._running or not self._queue or self._process is None or self.catalog is None:
-            return
-        if not self._ready:
+        if self._running or not self._queue or self._process is None or not self._ready:
             return
         ticket = self._queue.popleft()
         ticket.started = time.monotonic()
@@ -178,7 +180,7 @@ class LiveService:
 
     def _take(self, message: Any, begun: float) -> None:
         if isinstance(message, Ready):
-            self.catalog, self._ready = message.catalog, True
+            self._ready = True
             self.start_seconds = time.monotonic() - begun
         elif self._running is not None and message.number == self._running.number:
             self._take_reply(self._running, message)

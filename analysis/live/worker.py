@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from analysis.errors import Cancelled, LiveError
+from analysis.errors import Cancelled, DistillscopeError, LiveError
 from analysis.live.messages import Do, Done, Failed, Progressed, Ready, Stop
 
 
@@ -77,7 +77,7 @@ def work(connection: Connection, trusted_code: tuple[Path, ...]) -> None:
     from analysis.live.answering import Answering  # torch: seconds
 
     answering = Answering(trusted_code)
-    connection.send(Ready(answering.catalog()))
+    connection.send(Ready())
     while True:
         do = inbox.requests.get()
         task = Task(do, inbox.stopped, connection.send)
@@ -89,7 +89,8 @@ def work(connection: Connection, trusted_code: tuple[Path, ...]) -> None:
         except Cancelled as error:
             reply = Failed.because(do.number, error, stopped=True)
         except Exception as error:
-            if os.environ.get("DISTILLSCOPE_TRACEBACK"):
+            unforeseen = not isinstance(error, DistillscopeError)
+            if unforeseen and os.environ.get("DISTILLSCOPE_TRACEBACK"):
                 traceback.print_exc()
             reply = Failed.because(do.number, error)
         connection.send(reply)

@@ -92,7 +92,7 @@ def _color(role: Role, colors: Palette) -> str:
 def _label_ends(figure: go.Figure, end: float, curves: Sequence[Curve], colors: Palette) -> None:
     """Name the curves at their right ends, apart from one another, above low and below high."""
     heights = [100 * float(curve.values[-1]) for curve in curves]
-    places = np.asarray([h + 7 if h < 85 else h - 9 for h in heights])
+    places = np.asarray([h + 7 if h < 85 else h - 14 for h in heights])
     order = np.argsort(places, kind="stable")
     for before, after in itertools.pairwise(order):
         places[after] = max(places[after], places[before] + _LINE)

@@ -11,12 +11,14 @@ from dashboard.context import Export, View, held, write_selection
 from dashboard.figures.tables import csv_text
 from dashboard.pages import inspect_answers as answers
 from dashboard.pages import inspect_keep as keep
-from dashboard.pages.inspect_look import current_row, left_of, look, probabilities, stored_logits
+from dashboard.pages.inspect_look import current_row, look, probabilities, stored_logits
 from dashboard.pages.inspect_neighbors import neighbors_section
 from dashboard.pages.inspect_pixels import pixels_section
 from dashboard.pages.inspect_selection import MANY, MODE, ONE, selection_part
 from dashboard.pages.inspect_what_if import image_column
 from dashboard.pages.overview import nothing_left
+
+_NOW = "inspect_now"
 
 
 def show(view: View) -> None:
@@ -24,7 +26,7 @@ def show(view: View) -> None:
     if len(view.pair) == 0:
         nothing_left(view)
         return
-    if live.refusal(view.study, (left_of(view), view.selection.student)) is None:
+    if live.refusal(view.study, (view.left, view.selection.student)) is None:
         live.service().start()
     st.segmented_control(
         "Look at", (ONE, MANY), default=ONE, key=MODE, required=True, label_visibility="collapsed"
@@ -42,6 +44,7 @@ def _image(view: View) -> None:
     write_selection()
     asking = live.Asking()
     shown = look(view, asking)
+    st.session_state.setdefault(_NOW, {})["sample"] = shown.sample
     left, middle, right = st.columns([5.2, 14, 6], gap="large")
     with middle:
         above, below = st.container(), st.container()
@@ -62,14 +65,17 @@ def _image(view: View) -> None:
 
 def exports(view: View) -> list[Export]:
     """What the Save menu offers on this page."""
+    # Files are made later, elsewhere, when the page may show another image: it writes that here.
+    now: dict[str, str] = st.session_state.get(_NOW, {})
+    st.session_state[_NOW] = now
 
     def answers_csv() -> str:
-        now = dataclasses.replace(view, selection=held())
-        row, _ = current_row(now)
-        sample, models = str(now.all.sample_ids[row]), (left_of(now), now.selection.student)
-        left, student = (
-            probabilities(stored_logits(now, model, sample)).tolist() for model in models
+        sample = now.get("sample") or str(view.all.sample_ids[current_row(view)[0]])
+        models = (view.left, view.selection.student)
+        left, right = (
+            probabilities(stored_logits(view, model, sample)).tolist() for model in models
         )
-        return csv_text({"class": list(now.class_names), "teacher": left, "student": student})
+        first, second = view.sides.columns
+        return csv_text({"class": list(view.class_names), first: left, second: right})
 
     return [Export("Both models’ probabilities, CSV", "probabilities.csv", answers_csv)]

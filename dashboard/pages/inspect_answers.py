@@ -52,16 +52,17 @@ def _answers(look: Look) -> None:
     names = look.names
     st.html(
         f'<div class="ds-row"><span class="ds-teacher">{messages.CIRCLE} '
-        f"{escaped(look.left_words, 24)}: {escaped(names[int(left.argmax())], 30)}</span>"
-        f'<span class="ds-student">student: {escaped(names[int(student.argmax())], 30)} '
+        f"{escaped(look.sides.left)}: {escaped(names[int(left.argmax())], 30)}</span>"
+        f'<span class="ds-student">{escaped(look.sides.right)}: '
+        f"{escaped(names[int(student.argmax())], 30)} "
         f"{messages.SQUARE}</span></div>"
     )
     st.plotly_chart(
         answers.answers_figure(
-            left, student, names, look.view.colors, before=before, left=look.left_words
+            left, student, names, look.view.colors, before=before, sides=look.sides
         ),
         theme=None, config=CONFIG, key="answers_chart",
-        alt="Probabilities of the likeliest classes by teacher and student",
+        alt="Probabilities of the likeliest classes by both models",
     )  # fmt: skip
 
 
@@ -174,10 +175,8 @@ def epochs_section(look: Look) -> None:
         return
     answer = look.answer(look.student)
     found = _by_epoch(look, rows)
-    messages.section(
-        "When did it learn this?",
-        f"Probability of “{escaped(look.names[answer], 24)}” by epoch of the student, %.",
-    )
+    name, whose = escaped(look.names[answer], 24), escaped(look.sides.the_right)
+    messages.section("When did it learn this?", f"Probability of “{name}” by epoch of {whose}, %.")
     if found is None:
         messages.empty("Being measured", f"{len(rows)} epochs answer this image.")
         return
@@ -188,10 +187,10 @@ def epochs_section(look: Look) -> None:
     with st.container(key="stale_epochs" if waiting else "epochs"):
         st.plotly_chart(
             what_if.epochs_figure(
-                epochs, values, level, left_name=look.left_words, colors=look.view.colors
+                epochs, values, level, left_name=look.sides.left, colors=look.view.colors
             ),
             theme=None, config=CONFIG, key="epochs_chart",
-            alt="Probability of the student’s answer by epoch",
+            alt="Probability of the answer by epoch",
         )  # fmt: skip
 
 

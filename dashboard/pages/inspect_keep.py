@@ -31,10 +31,10 @@ def keep_popover(look: Look) -> None:
             messages.note("Conditions are made of the clean images: choose Clean first.")
             return
         st.text_input("Name", key=_NAME, max_chars=40, placeholder="Yellow note")
-        st.button(
-            "Keep", key="keep_now", type="primary", on_click=_keep, args=(look,),
-            disabled=not look.edits or _running() is not None,
-        )  # fmt: skip
+        off = not look.edits or _running() is not None
+        if st.button("Keep", key="keep_now", type="primary", disabled=off):
+            _keep(look)
+            st.rerun()  # the whole page: how far it is stands above the image
 
 
 def _keep(look: Look) -> None:

@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from analysis.data.edit import Edit, changed_pixels, edited
+from analysis.attribution.region import changed_pixels
+from analysis.data.edit import Edit, edited
 from analysis.divergence.answers import log_softmax
 from analysis.errors import DistillscopeError
 from analysis.live.requests import Predict
-from analysis.records import CLEAN, TEACHER, AttributionMaps
+from analysis.records import CLEAN, AttributionMaps
 from dashboard import live, messages
 from dashboard.context import View
 from dashboard.figures.gallery import gallery_order
+from dashboard.figures.sides import Sides
+from dashboard.loading_maps import maps_between
 from dashboard.pages.inspect_state import WhatIf, edits_of
 from dashboard.selection import find_sample
 
@@ -65,9 +68,9 @@ class Look:
         return str(self.view.all.sample_ids[self.row])
 
     @property
-    def left_words(self) -> str:
-        """How sentences call the left model."""
-        return "teacher" if self.left == TEACHER else self.left
+    def sides(self) -> Sides:
+        """What the two models are called in texts."""
+        return self.view.sides
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -97,7 +100,7 @@ class Look:
         plain = self.stored if self.edits else self._clean()
         if plain is None:
             return None
-        marked = changed_pixels(plain, self.pixels)
+        marked = changed_pixels(plain[None], self.pixels[None])[0]
         return marked if 0 < marked.mean() <= LARGEST_REGION else None
 
     def _clean(self) -> np.ndarray | None:
@@ -109,7 +112,7 @@ class Look:
 def look(view: View, asking: live.Asking) -> Look:
     """Find the image, change it, and have it answered."""
     row, order = current_row(view)
-    sample, left = str(view.all.sample_ids[row]), left_of(view)
+    sample, left = str(view.all.sample_ids[row]), view.left
     models = (left, view.selection.student)
     stored = pixels_of(view, view.selection.condition, sample)
     refused = live.refusal(view.study, models)
@@ -150,11 +153,6 @@ def look(view: View, asking: live.Asking) -> Look:
     )
 
 
-def left_of(view: View) -> str:
-    """Name of the model that the student is compared with."""
-    return str(getattr(view, "left", TEACHER))
-
-
 def _settled(
     key: tuple[str, ...], asked: live.Asked, before: Mapping[str, np.ndarray]
 ) -> Mapping[str, np.ndarray]:
@@ -182,7 +180,8 @@ def current_row(view: View) -> tuple[int, np.ndarray]:
 
 def _first(view: View, order: np.ndarray) -> int:
     """The image that parts most among those with attribution maps, else among all."""
-    maps = stored_maps(view).get("pair")
+    found = stored_maps(view)
+    maps = found.get("pair", found.get("student"))
     if maps is not None:
         mapped = np.isin(view.all.sample_ids[order].astype(str), np.asarray(maps.sample_ids))
         order = order[mapped] if mapped.any() else order
@@ -190,8 +189,8 @@ def _first(view: View, order: np.ndarray) -> int:
 
 
 def stored_maps(view: View) -> dict[str, AttributionMaps]:
-    """The maps that the study holds of this student and condition."""
-    return view.study.attributions(view.selection.student, view.selection.condition)
+    """The maps that the study holds of these two models and this condition."""
+    return maps_between(view.study, view.left, view.selection.student, view.selection.condition)
 
 
 def pixels_of(view: View, condition: str, sample: str) -> np.ndarray | None:

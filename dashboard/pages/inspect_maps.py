@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import streamlit as st
 
 from analysis.attribution.agreement import rank_correlation, top_overlap
+from analysis.attribution.catalog import find_card
 from analysis.errors import DistillscopeError
-from analysis.live.requests import Attribute, Catalog, Explanation, MethodCard
-from analysis.records import TEACHER, AttributionMaps
+from analysis.live.requests import Attribute, Checks, Explanation, Trust
+from analysis.records import PENULTIMATE, TEACHER, AttributionMaps
 from dashboard.pages.inspect_look import Look, stored_maps
 
 _LAST = "inspect_maps"
-OWN = "own"
+OWN, LABEL = "own", "label"
 PARTS = (TEACHER, "student", "pair")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """How maps are made: method, baseline, the pair's number, the explained class (or own)."""
+    """How maps are made: method, baseline, the pair's number, the explained class."""
 
     method: str = "integrated_gradients"
     baseline: str = "blurred"
@@ -29,45 +30,82 @@ class Choice:
     over_image: bool = False
 
 
-def chosen_maps(
-    look: Look, choice: Choice, catalog: Catalog | None
-) -> tuple[Explanation | None, bool, DistillscopeError | None]:
-    """Maps to show, whether they are older than what is asked for, why there are none."""
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """Maps to show, or why there are none. ``request``: what the worker was or would be asked.
+
+    ``waiting``: they are older than what is asked for.
+    """
+
+    explanation: Explanation | None = None
+    request: Attribute | None = None
+    waiting: bool = False
+    error: DistillscopeError | None = None
+
+
+def shown_maps(look: Look, choice: Choice) -> Shown:
+    """The study's own maps where they are what was chosen, else what the worker answers."""
+    usable = look.refused is None and look.pixels is not None
+    request = _request(look, choice) if usable and not look.waiting else None
     stored = _stored(look, choice)
-    if stored is not None:
-        return stored, False, None
-    if look.refused or look.pixels is None:
-        return None, False, None
-    if look.waiting:  # which class is explained follows from the answers
-        return _last(look), True, None
-    card = card_of(catalog, choice.method)
-    own = choice.explained == OWN
-    request = Attribute(
+    if stored is not None and (set(stored.maps) == set(PARTS) or not usable):
+        return Shown(explanation=stored, request=request)
+    if not usable:
+        return Shown()
+    if request is None:  # which class is explained follows from the answers
+        return Shown(explanation=_last(look), waiting=True)
+    asked = look.asking.ask(request, moment=0.1)
+    if asked.answer is not None:
+        st.session_state[_LAST] = (look.models, look.sample, asked.answer)
+        return Shown(explanation=asked.answer, request=request)
+    if asked.error is not None:
+        return Shown(request=request, error=asked.error)
+    return Shown(explanation=_last(look), request=request, waiting=True)
+
+
+def checks_of(look: Look, shown: Shown) -> tuple[Checks | None, DistillscopeError | None]:
+    """How far the shown maps can be trusted; (None, None) while that is being found out."""
+    if shown.request is None or shown.waiting:
+        return None, None
+    identity = {"study": shown.request.study, "version": shown.request.version}
+    asked = look.asking.ask(Trust(**identity, asked=shown.request), moment=0.05)
+    return asked.answer, asked.error
+
+
+def explained_classes(look: Look, choice: Choice) -> tuple[int, int]:
+    """The classes that the left model's and the student's maps explain."""
+    labels = look.view.all.labels
+    if choice.explained == LABEL and labels is not None:
+        label = int(labels[look.row])
+        return label, label
+    if isinstance(choice.explained, int):
+        return choice.explained, choice.explained
+    return look.answer(look.left), look.answer(look.student)
+
+
+def _request(look: Look, choice: Choice) -> Attribute:
+    assert look.pixels is not None
+    left, student = explained_classes(look, choice)
+    return Attribute(
         **look.identity,
         left=look.left,
         student=look.student,
         image=look.pixels,
         sample_id=look.sample,
         method=choice.method,
-        baseline=choice.baseline if card is None or card.uses_baseline else None,
+        baseline=choice.baseline if find_card(choice.method).uses_baseline else None,
         scalar=choice.scalar,
-        left_class=look.answer(look.left) if own else int(choice.explained),
-        student_class=look.answer(look.student) if own else int(choice.explained),
+        left_class=left,
+        student_class=student,
     )
-    asked = look.asking.ask(request, moment=0.1)
-    if asked.answer is not None:
-        st.session_state[_LAST] = (look.models, look.sample, asked.answer)
-        return asked.answer, False, None
-    if asked.error is not None:
-        return None, False, asked.error
-    return _last(look), True, None
 
 
 def _last(look: Look) -> Explanation | None:
     """The maps that were last shown of this image, else the stored ones."""
     held = st.session_state.get(_LAST)
     if held is not None and held[:2] == (look.models, look.sample):
-        return held[2]
+        found: Explanation = held[2]
+        return found
     return _of_study(look)
 
 
@@ -76,58 +114,47 @@ def _stored(look: Look, choice: Choice) -> Explanation | None:
     found = None if look.edits else _of_study(look)
     if found is None or choice.scalar != Choice.scalar:
         return None
-    record = found.maps["pair"]
-    same = record.method == choice.method and record.baseline in (choice.baseline, "none")
-    if not same:
-        return None
-    wanted = choice.explained
-    for part, model in ((TEACHER, look.left), ("student", look.student)):
-        of_class = look.answer(model) if wanted == OWN else int(wanted)
-        if int(found.maps[part].explained_class[0]) != of_class:
+    classes = dict(zip((TEACHER, "student"), explained_classes(look, choice), strict=True))
+    for part, record in found.maps.items():
+        same = record.method == choice.method and record.baseline in (choice.baseline, "none")
+        wanted = classes.get(part, classes["student"])
+        if not same or int(record.explained_class[0]) != wanted:
             return None
     return found
 
 
 def _of_study(look: Look) -> Explanation | None:
-    maps = stored_maps(look.view)
-    if set(maps) != set(PARTS) or look.left != TEACHER:
+    found = {part: _row(record, look.sample) for part, record in stored_maps(look.view).items()}
+    maps = {part: found[part] for part in PARTS if found.get(part) is not None}
+    whole = {part: record for part, record in maps.items() if record is not None}
+    if not whole:
         return None
-    chosen = {part: _row(record, look.sample) for part, record in maps.items()}
-    if any(record is None for record in chosen.values()):
-        return None
-    whole = {part: record for part, record in chosen.items() if record is not None}
-    measures = {"rank_correlation": rank_correlation, "top_overlap": top_overlap}
-    pair = [whole[part].values for part in (TEACHER, "student")]
-    values = {name: float(measure(*pair)[0]) for name, measure in measures.items()}
-    agreement = {key: value if np.isfinite(value) else None for key, value in values.items()}
-    return Explanation(maps={part: whole[part] for part in PARTS}, agreement=agreement)
+    agreement: dict[str, tuple[float, float] | None] = {}
+    if TEACHER in whole and "student" in whole:
+        pair = [whole[part].values for part in (TEACHER, "student")]
+        for name, measure in (("rank_correlation", rank_correlation), ("top_overlap", top_overlap)):
+            value = float(measure(*pair)[0])
+            agreement[name] = (value, float("nan")) if np.isfinite(value) else None
+    return Explanation(maps=whole, agreement=agreement)
 
 
 def _row(record: AttributionMaps, sample: str) -> AttributionMaps | None:
-    rows = np.flatnonzero(record.sample_ids == sample)
+    rows = np.flatnonzero(record.sample_ids == sample)[:1]
     if len(rows) == 0:
         return None
-    return AttributionMaps(
-        method=record.method, model=record.model, scalar=record.scalar, baseline=record.baseline,
-        sample_ids=np.asarray(record.sample_ids)[rows[:1]],
-        explained_class=np.asarray(record.explained_class)[rows[:1]],
-        values=np.asarray(record.values)[rows[:1]], signed=record.signed,
-        completeness_error=np.asarray(record.completeness_error)[rows[:1]],
-        parameters=record.parameters,
-    )  # fmt: skip
-
-
-def card_of(catalog: Catalog | None, name: str) -> MethodCard | None:
-    """The method's entry in the worker's catalog; None while there is no catalog."""
-    if catalog is None:
-        return None
-    return next((card for card in catalog.methods if card.name == name), None)
+    return replace(
+        record,
+        sample_ids=np.asarray(record.sample_ids)[rows],
+        explained_class=np.asarray(record.explained_class)[rows],
+        values=np.asarray(record.values)[rows],
+        completeness_error=np.asarray(record.completeness_error)[rows],
+    )
 
 
 def nearest_mapped(look: Look, maps: AttributionMaps) -> str | None:
     """Id of the image with maps that is nearest in the student's feature space."""
     study, condition = look.view.study, look.view.selection.condition
-    key = f"features/{look.student}/{condition}/penultimate"
+    key = f"features/{look.student}/{condition}/{PENULTIMATE}"
     ids = study.condition_ids(condition)
     own = np.flatnonzero(ids == look.sample)
     mapped = np.flatnonzero(np.isin(ids, maps.sample_ids))

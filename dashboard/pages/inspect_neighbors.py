@@ -8,10 +8,11 @@ import numpy as np
 import streamlit as st
 
 from analysis.live.requests import Near
-from analysis.records import CLEAN, Neighbors
+from analysis.records import CLEAN, PENULTIMATE, Neighbors
 from dashboard import messages
 from dashboard.components.links import link
 from dashboard.figures.neighbors import neighbors_html
+from dashboard.figures.numbers import escaped
 from dashboard.figures.sentences import neighbors_line
 from dashboard.pages.inspect_look import Look
 from dashboard.selection import Selection
@@ -28,12 +29,12 @@ def neighbors_section(look: Look) -> None:
     names, clean = look.names, look.view.clean
     own = [names[look.answer(model)] for model in look.models]
     spaces = (
-        (look.left, "ds-teacher", messages.CIRCLE, look.left_words, clean.teacher_answer),
-        (look.student, "ds-student", messages.SQUARE, "student", clean.student_answer),
+        (look.left, "ds-teacher", messages.CIRCLE, look.sides.the_left, clean.teacher_answer),
+        (look.student, "ds-student", messages.SQUARE, look.sides.the_right, clean.student_answer),
     )
     for model, color, mark, where, answered in spaces:
         if (near := found.get(model)) is None:
-            messages.empty("Not measured", f"No neighbors were computed in the {where}.")
+            messages.empty("Not measured", f"No neighbors were computed in {where}.")
             continue
         samples, distances = near
         groups = answered if clean.labels is None else clean.labels
@@ -42,7 +43,7 @@ def neighbors_section(look: Look) -> None:
         stale = " class='ds-stale'" if waiting else ""
         st.html(
             f"<div{stale}>"
-            f'<div class="ds-row"><span class="{color} ds-nowrap">{mark} in the {where}</span>'
+            f'<div class="ds-row"><span class="{color} ds-nowrap">{mark} in {escaped(where)}</span>'
             f'<span class="ds-sub">{neighbors_line(classes, own)}</span></div>'
             + neighbors_html(
                 samples,
@@ -64,7 +65,7 @@ def _found(look: Look) -> tuple[dict[str, _Nearest], bool]:
     """{model: (ids, distances)} and whether these are still those of the unchanged image."""
     study = look.view.study
     stored = {model: near for model in look.models if (near := _stored(look, model)) is not None}
-    measured = all(study.has_array(f"features/{m}/{CLEAN}/penultimate") for m in look.models)
+    measured = all(study.has_array(f"features/{m}/{CLEAN}/{PENULTIMATE}") for m in look.models)
     if not look.edits or look.pixels is None or not measured:
         return stored, False
     request = Near(

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import streamlit as st
 
+from analysis.attribution.catalog import (
+    BASELINE_DESCRIPTIONS,
+    METHOD_CARDS,
+    PAIR_FORMULAS,
+    find_card,
+)
+from analysis.attribution.region import mass_inside
 from analysis.errors import DistillscopeError
-from analysis.live.requests import Catalog, Explanation
 from analysis.records import TEACHER, AttributionMaps
 from dashboard import live, messages
 from dashboard.context import choose
 from dashboard.figures import attributions
-from dashboard.figures.numbers import THIN, escaped, nats, percent, thousands, visible
+from dashboard.figures.numbers import THIN, escaped, percent, thousands, visible
 from dashboard.pages.inspect_look import Look, stored_maps
-from dashboard.pages.inspect_maps import OWN, PARTS, Choice, card_of, chosen_maps, nearest_mapped
+from dashboard.pages.inspect_maps import LABEL, OWN, PARTS, Choice, nearest_mapped, shown_maps
+from dashboard.pages.inspect_trust import agreement_row, trust_rows
 
 # Below this share of the common scale a map looks empty, so the page says so in words.
 _FAINT = 0.05
@@ -29,53 +36,54 @@ _STATE = "inspect_attribution"
 def pixels_section(look: Look) -> None:
     """The three maps on one scale, how alike they are, what they are worth."""
     choice: Choice = st.session_state.setdefault(_STATE, Choice())
-    catalog = live.catalog()
-    found, waiting, error = chosen_maps(look, choice, catalog)
+    shown = shown_maps(look, choice)
     head = st.container(key="pixels_head")
-    _pickers(look, choice, catalog)
-    if found is None:
+    _pickers(look, choice)
+    if shown.explanation is None:
         with head:
             messages.section("Which pixels")
-        _nothing(look, waiting=waiting, error=error)
+        _nothing(look, waiting=shown.waiting, error=shown.error)
         return
-    maps = found.maps
-    at = {part: found.maps[part].values[0] for part in PARTS}
-    limit = attributions.common_limit(list(at.values()))
-    signed = all(record.signed for record in maps.values())
+    maps = shown.explanation.maps
+    limit = attributions.common_limit([record.values[0] for record in maps.values()])
     with head:
-        _head(look, maps["pair"], limit, signed=signed)
-    with st.container(key="stale_maps" if waiting else "maps"):
+        _head(look, choice, next(iter(maps.values())), limit)
+    with st.container(key="stale_maps" if shown.waiting else "maps"):
         for column, part in zip(st.columns(3), PARTS, strict=True):
             with column:
-                _one_map(look, choice, part, maps[part], limit)
-        _agreement(found)
-        _faithfulness(look, found)
+                if part in maps:
+                    _one_map(look, choice, part, maps[part], limit)
+                else:
+                    _no_map(look, part)
+        agreement_row(shown.explanation)
+    trust_rows(look, shown)
 
 
-def _pickers(look: Look, choice: Choice, catalog: Catalog | None) -> None:
+def _pickers(look: Look, choice: Choice) -> None:
     """Method, baseline, explained class, the pair's number: every entry of the registries."""
-    methods = {card.name: card.title for card in catalog.methods} if catalog else {}
-    methods = methods or {choice.method: choice.method.replace("_", " ").capitalize()}
-    card = card_of(catalog, choice.method)
-    baselines = list(catalog.baselines) if catalog else [choice.baseline]
-    scalars = dict(catalog.scalars) if catalog else {choice.scalar: "p_S(c) - p_T(c)"}
+    off = look.refused is not None or look.pixels is None
     classes: list[int | str] = [OWN, *range(len(look.names))]
-    off = look.refused is not None or catalog is None
+    if look.view.all.labels is not None:
+        classes.insert(1, LABEL)
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="pickers"):
-        _picker("method", list(methods), choice.method, methods.get, off, 176)
-        if card is None or card.uses_baseline:
+        titles = {name: card.title for name, card in METHOD_CARDS.items()}
+        _picker("method", list(titles), choice.method, titles.__getitem__, off, 176)
+        if find_card(choice.method).uses_baseline:
+            baselines = list(BASELINE_DESCRIPTIONS)
             _picker("baseline", baselines, choice.baseline, "{} baseline".format, off, 142)
-        _picker(
-            "explained", classes, choice.explained,
-            lambda c: "own answers" if c == OWN else f"class {visible(look.names[c], 20)}",
-            off, 126,
-        )  # fmt: skip
-        _picker("scalar", list(scalars), choice.scalar, scalars.get, off, 132)
+        _picker("explained", classes, choice.explained, _class_words(look), off, 126)
+        formulas = dict(PAIR_FORMULAS)
+        _picker("scalar", list(formulas), choice.scalar, formulas.__getitem__, off, 132)
         st.session_state["pick_over_image"] = choice.over_image
         st.toggle(
             "Overlay", key="pick_over_image", help="Draw the maps over the image",
             disabled=look.pixels is None, on_change=_picked, args=("over_image",),
         )  # fmt: skip
+
+
+def _class_words(look: Look) -> Callable[[int | str], str]:
+    words = {OWN: "own answers", LABEL: "the label"}
+    return lambda c: words[c] if isinstance(c, str) else f"class {visible(look.names[c], 20)}"
 
 
 def _picker(
@@ -87,7 +95,7 @@ def _picker(
     width: int,
 ) -> None:
     key = f"pick_{name}"
-    st.session_state[key] = chosen
+    st.session_state[key] = chosen if chosen in options else options[0]
     st.selectbox(
         name.capitalize(), options, key=key, format_func=words, width=width, disabled=off,
         label_visibility="collapsed", on_change=_picked, args=(name,),
@@ -99,58 +107,73 @@ def _picked(name: str) -> None:
     st.session_state[_STATE] = dataclasses.replace(st.session_state[_STATE], **{name: value})
 
 
-def _head(look: Look, record: AttributionMaps, limit: float, *, signed: bool) -> None:
+def _head(look: Look, choice: Choice, record: AttributionMaps, limit: float) -> None:
     colors = look.view.colors
-    ramp = messages.ramp(colors.signed if signed else colors.divergence)
-    ends = ("against", "for") if signed else ("0", "most")
+    ramp = messages.ramp(colors.signed if record.signed else colors.divergence)
+    ends = ("against", "for") if record.signed else ("0", "most")
+    formula = escaped(PAIR_FORMULAS[choice.scalar])
     messages.section(
         "Which pixels",
-        f"One scale for all three, ±{limit:.2g}; the pair explains {escaped(record.scalar)}. "
+        f"One scale for all three, ±{limit:.2g}; the pair explains {formula}. "
         f"<span style='float:right;white-space:nowrap'>{ends[0]}{ramp}{ends[1]}</span>",
     )
 
 
-_MARKS = {
-    TEACHER: ("ds-circle", "Teacher"),
-    "student": ("ds-square", "Student"),
-    "pair": ("ds-circle ds-lens", "The pair"),
-}
+def _marks(look: Look, part: str) -> tuple[str, str]:
+    """Mark and title of one of the three maps."""
+    sides = look.sides
+    if part == "pair":
+        return "ds-circle ds-lens", "The pair"
+    names = (
+        ("Teacher", "Student") if sides.against_teacher
+        else (escaped(sides.left), escaped(sides.right))
+    )  # fmt: skip
+    return ("ds-circle", names[0]) if part == TEACHER else ("ds-square", names[1])
+
+
+def _no_map(look: Look, part: str) -> None:
+    """Why one of the stored three is missing: maps of two students come from each one's own."""
+    mark, title = _marks(look, part)
+    st.html(f'<div class="ds-strong"><span class="{mark}"></span> {title}</div>')
+    reason = (
+        "Their difference is known where both have maps that explain the same class."
+        if part == "pair"
+        else "Its maps were computed for other images."
+    )
+    messages.empty("Not computed for these two" if part == "pair" else "No map here", reason)
 
 
 def _one_map(look: Look, choice: Choice, part: str, record: AttributionMaps, limit: float) -> None:
-    values = record.values[0]
-    mark, title = _MARKS[part]
-    if part == TEACHER and look.left != TEACHER:
-        title = escaped(look.left, 20)
-    what = _explains(look, part, record)
-    draw = attributions.map_picture
+    values, colors = record.values[0], look.view.colors
+    mark, title = _marks(look, part)
+    what = _explains(look, choice, part, record)
     if choice.over_image and look.pixels is not None:
         picture = attributions.overlay_picture(
-            values, limit, look.pixels, look.view.colors, signed=record.signed
+            values, limit, look.pixels, colors, signed=record.signed
         )
     else:
-        picture = draw(values, limit, look.view.colors, signed=record.signed)
+        picture = attributions.map_picture(values, limit, colors, signed=record.signed)
     box = None if look.region is None else attributions.region_box(look.region)
-    below = _mass(look, values)
     error = float(record.completeness_error[0])
     promise = f"{100 * error:.1f}{THIN}%" if np.isfinite(error) else "none promised"
     broken = " ds-alarm" if error > _BROKEN else ""
     st.html(
         f'<div class="ds-strong"><span class="{mark}"></span> {title}</div>'
         f'<div class="ds-sub" style="min-height:36px">{what}</div>'
-        f"{attributions.map_html(picture, f'{title}: {what}', box)}{below}"
+        f"{attributions.map_html(picture, f'{title}: {what}', box)}{_mass(look, values)}"
         f'<div class="ds-row ds-sub"><span>completeness error</span>'
         f'<span class="ds-strong{broken}">{promise}</span></div>{_faint(values, limit)}'
     )
 
 
-def _explains(look: Look, part: str, record: AttributionMaps) -> str:
+def _explains(look: Look, choice: Choice, part: str, record: AttributionMaps) -> str:
     explained = int(record.explained_class[0])
     name = escaped(look.names[explained], 24)
+    left, right = escaped(look.sides.the_left), escaped(look.sides.the_right)
     if part == "pair":
-        if "KL" in record.scalar:
+        if choice.scalar == "kl_teacher_student":
             return "what makes their answers part at all"
-        return f"why the student says “{name}” more than the {escaped(look.left_words)} does"
+        return f"why {right} says “{name}” more than {left} does"
     model = look.left if part == TEACHER else look.student
     own = "its own answer, " if explained == look.answer(model) else ""
     return f"pixels for {own}“{name}”"
@@ -160,15 +183,14 @@ def _mass(look: Look, values: np.ndarray) -> str:
     """How much of a map lies on what was changed about the image."""
     if look.region is None:
         return ""
-    total = float(np.abs(values).sum())
-    share = float(np.abs(values)[look.region].sum()) / total if total > 0 else float("nan")
-    where = {"sticker": "sticker", "picture": "picture"}.get(look.what_if.kind, "change")
-    where = where if look.edits else "changed pixels"
-    words = f"{percent(share, 0)}{THIN}% of the mass" if np.isfinite(share) else "the map is empty"
+    share = float(mass_inside(values[None], look.region)[0])
+    named = {"sticker": "the sticker", "picture": "the picture"}
+    where = named.get(look.what_if.kind, "the change") if look.edits else "the changed pixels"
+    words = f"{percent(share, 0)}{THIN}% of the mass" if np.isfinite(share) else "an empty map"
     area = f"{percent(float(look.region.mean()), 0)}{THIN}% of the area"
     return (
         f'<div class="ds-row ds-sub" style="margin-top:3px" title="{area}">'
-        f'<span>on the {where}</span><span class="ds-strong">{words}</span></div>'
+        f'<span>on {where}</span><span class="ds-strong">{words}</span></div>'
     )
 
 
@@ -180,48 +202,29 @@ def _faint(values: np.ndarray, limit: float) -> str:
     return f'<div class="ds-sub">Almost nothing moves it: at most {strongest:.1g} a pixel.</div>'
 
 
-_AGREEMENT = {
-    "rank_correlation": ("rank correlation of the two", "not defined"),
-    "top_overlap": ("overlap of their top 5 %", "not defined"),
-}
-
-
-def _agreement(found: Explanation) -> None:
-    cells = []
-    for key, value in found.agreement.items():
-        title, missing = _AGREEMENT.get(key, (escaped(key.replace("_", " ")), "not defined"))
-        cells.append(f"<div>{title} <b>{missing if value is None else nats(value)}</b></div>")
-    st.html(f'<div class="ds-facts">{"".join(cells)}</div>')
-
-
-def _faithfulness(look: Look, found: Explanation) -> None:
-    return
-
-
 def _nothing(look: Look, *, waiting: bool, error: DistillscopeError | None) -> None:
     """Why there are no maps, in the place of the maps, and what to do about it."""
     if waiting:
-        starting = live.catalog() is None
-        words = "The live worker starts." if starting else "The live worker computes them."
+        words = "The live worker starts." if live.starting() else "The live worker computes them."
         messages.empty("Maps are being computed", words)
-        return
-    if error is not None:
+    elif error is not None:
         messages.refused(error.what, error.expected, error.remedy)
         st.button("Try again", key="maps_again", on_click=live.try_again)
-        return
-    _outside_probe(look)
+    else:
+        _outside_probe(look)
 
 
 def _outside_probe(look: Look) -> None:
-    maps: Mapping[str, AttributionMaps] = stored_maps(look.view)
-    if set(maps) != set(PARTS):
+    maps = stored_maps(look.view)
+    record = maps.get("pair", maps.get("student"))
+    if record is None:
         messages.empty(
             "No attribution maps", "This study holds none for this student and condition."
         )
         return
-    covered = f"{thousands(len(maps['pair'].sample_ids))} of {thousands(len(look.view.all))} images"
+    covered = f"{thousands(len(record.sample_ids))} of {thousands(len(look.view.all))} images"
     messages.empty("No maps for this image", f"Attribution maps were computed for {covered}.")
-    nearest = nearest_mapped(look, maps["pair"])
+    nearest = nearest_mapped(look, record)
     if nearest is not None:
         st.button(
             "Nearest image with maps", key="nearest_mapped", on_click=choose,

@@ -59,7 +59,9 @@ _MARKS = {
 
 def _means(view: View, found: ManyMaps) -> None:
     magnitude = bool(st.session_state.get("inspect_magnitude", True))
-    chosen = found.magnitude if magnitude else found.mean
+    chosen = {
+        part: mean.magnitude if magnitude else mean.values for part, mean in found.means.items()
+    }
     limit = attributions.common_limit(list(chosen.values()))
     colors = view.colors
     ramp = messages.ramp(colors.divergence if magnitude else colors.signed)

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from analysis.data.edit import Edit, changed_pixels
+from analysis.attribution.region import changed_pixels
+from analysis.data.edit import Edit
 from analysis.data.edits import Blur, Jpeg, Noise, Picture, Sticker
 from analysis.records import CLEAN, TRIGGER
 from dashboard.context import View

@@ -208,8 +208,7 @@ def _status(look: Look) -> None:
         messages.refused(look.error.what, look.error.expected, look.error.remedy)
         st.button("Try again", key="live_again", on_click=live.try_again)
     elif look.waiting:
-        starting = live.catalog() is None
-        words = "The live worker starts" if starting else "Both models are answering"
+        words = "The live worker starts" if live.starting() else "Both models are answering"
         st.html(f'<div class="ds-sub" data-live="waiting">{words}…</div>')
     elif look.edits:
         st.html('<div class="ds-sub" data-live="answered">Both have answered this image.</div>')
@@ -219,7 +218,7 @@ def _facts(look: Look) -> None:
     left, student = (log_softmax(look.logits[name][None])[0] for name in look.models)
     pair, row = look.view.all, look.row
     rows = [
-        (f"KL ({look.left_words} ∥ student)", f"{nats(_kl(left, student))} nats"),
+        (escaped(look.sides.kl, 80), f"{nats(_kl(left, student))} nats"),
         ("Jensen-Shannon", f"{nats(_js(left, student))} nats"),
     ]
     if pair.overlap is not None and not look.edits:

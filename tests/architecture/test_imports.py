@@ -38,6 +38,7 @@ def test_import_contracts_hold() -> None:
     "module", ["analysis", "analysis.errors", "analysis.records", "analysis.config",
                "analysis.digest", "analysis.store", "analysis.study.headline",
                "analysis.study.export", "analysis.study.gate", "analysis.study.null",
+               "analysis.live.service", "analysis.data.edits",
                "analysis.audit.record", "analysis.attribution.settings",
                "analysis.attribution.null", "analysis.attribution.evidence",
                "dashboard.cli", "dashboard.loading"],

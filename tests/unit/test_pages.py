@@ -183,7 +183,10 @@ def test_inspect_shows_three_maps_of_an_image_in_the_probe(run: Run, study: Stud
     assert "of 6 “" in text
 
 
-def test_inspect_outside_the_probe_leads_to_an_image_with_maps(run: Run, study: Study) -> None:
+def test_inspect_outside_the_probe_leads_to_an_image_with_maps(
+    run: Run, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dashboard.live.refusal", lambda study, models: "No live answers here.")
     maps = study.attributions("alpha")["pair"]
     outside = next(name for name in study.sample_ids if name not in maps.sample_ids)
     at = run("Inspect", {"student": "alpha", "sample": str(outside)})

@@ -39,11 +39,9 @@ export default function (component) {
 """
 
 
-def waiting(key: str, numbers: Sequence[int], *, ready: bool) -> None:
-    """Wait for any of the tickets ``numbers``, and for the worker's start if ``ready``."""
-    parts = [f"for={','.join(map(str, numbers[:32]))}"] if numbers else []
-    parts += ["ready=1"] if ready else []
-    address = f"{PATH}?{'&'.join(parts)}" if parts else ""
+def waiting(key: str, numbers: Sequence[int]) -> None:
+    """Wait for any of the tickets ``numbers``."""
+    address = f"{PATH}?for={','.join(map(str, numbers[:32]))}" if numbers else ""
     component = st.components.v2.component("distillscope_waiting", js=_SCRIPT)
     component(key=key, data={"address": address}, on_ready_change=_nothing)
 
@@ -52,21 +50,21 @@ def _nothing() -> None:
     """The rerun is all that is wanted."""
 
 
-def waiting_route(done: Callable[[list[int]], bool], ready: Callable[[], bool]) -> Route:
-    """The route: 200 once a ticket is done or unknown, or the worker ready; 202 after a while."""
+def waiting_route(done: Callable[[list[int]], bool]) -> Route:
+    """The route: 200 once a ticket is done or unknown; 202 after a while."""
 
     async def respond(request: Request) -> Response:
         text = request.query_params.get("for", "")
-        numbers = [int(part) for part in text.split(",")] if _NUMBERS.fullmatch(text) else []
-        starting = request.query_params.get("ready") == "1"
-        if not numbers and not starting:
+        if not _NUMBERS.fullmatch(text):
             return Response(status_code=404)
+        numbers = [int(part) for part in text.split(",")]
+        headers = {"cache-control": "no-store"}
         for _ in range(round(_HOLD / _LOOK)):
-            if (numbers and done(numbers)) or (starting and ready()):
-                return Response(status_code=200, headers={"cache-control": "no-store"})
+            if done(numbers):
+                return Response(status_code=200, headers=headers)
             if await request.is_disconnected():
                 break
             await asyncio.sleep(_LOOK)
-        return Response(status_code=202, headers={"cache-control": "no-store"})
+        return Response(status_code=202, headers=headers)
 
     return Route(PATH, respond, methods=["GET"])

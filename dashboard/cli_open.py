@@ -1,0 +1,78 @@
+"""The command line's ``open`` and ``demo``: the dashboard on a study."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from analysis.digest import digest_file
+from analysis.errors import InputError, TrustError
+from analysis.store import Study
+from dashboard import terminal
+
+Port = Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)]
+NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Only print the address.")]
+
+
+def open_study(
+    study: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the study.")],
+    port: Port = 8501,
+    no_browser: NoBrowser = False,
+    trust_code: Annotated[
+        list[Path] | None, typer.Option(help="Allow this Python file to run, for live answers.")
+    ] = None,
+) -> None:
+    """Open a study in the browser (the server listens on 127.0.0.1 only).
+
+    Models that user code made answer live only when their file is given with --trust-code.
+    """
+    from dashboard.server import serve
+
+    check_trusted(Study.open(study), trust_code or ())
+    serve(study, port=port, open_browser=not no_browser, trusted_code=trust_code or ())
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of the demo's study.")] = Path(
+        "studies/road-signs"
+    ),
+    port: Port = 8501,
+    no_browser: NoBrowser = False,
+    threads: Annotated[int | None, typer.Option(help="CPU threads (default: all).", min=1)] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+) -> None:
+    """Compare the embedded road-sign models and open the dashboard."""
+    from analysis.study.demo import demo_is_current, make_demo
+    from dashboard.server import serve
+
+    if not demo_is_current(out):
+        if threads is not None:
+            import torch
+
+            torch.set_num_threads(threads)
+        with terminal.stage_progress(quiet=quiet) as progress:
+            make_demo(out, progress=progress)
+    serve(out, port=port, open_browser=not no_browser)
+
+
+def check_trusted(study: Study, files: Sequence[Path]) -> None:
+    """Raise :class:`TrustError` for a file that is not what made any model of ``study``."""
+    known = {model.user_code for model in study.models.values() if model.user_code}
+    for file in files:
+        if not file.is_file():
+            raise InputError(f"--trust-code {file} is not a file", expected="a Python file")
+        if digest_file(file) not in known:
+            expected = ", ".join(sorted(known)) if known else "none: no model needs user code"
+            raise TrustError(
+                f"{file} is not what the study was computed with",
+                expected=f"code with sha256 {expected}" if known else expected,
+            )
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    app.command("open")(open_study)
+    app.command()(demo)

@@ -1,0 +1,88 @@
+"""Inspect in a real browser: place a sticker by hand, watch both models, keep it as a condition."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.store import Study
+from tests.e2e.test_journey import WATCH, serving
+
+sync_api = pytest.importorskip("playwright.sync_api")
+pytestmark = pytest.mark.browser
+
+ANSWERED = "Both have answered this image."
+
+
+@pytest.fixture
+def own_study(attacked_study: Path, tmp_path: Path) -> Path:
+    copy = tmp_path / "workspace" / "attacked"
+    shutil.copytree(attacked_study, copy)
+    return copy
+
+
+@pytest.fixture
+def page(chromium: str, own_study: Path) -> Iterator[Any]:
+    with serving(own_study) as (address, _), sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1440, "height": 1200})
+        page.set_default_timeout(60_000)
+        complaints: list[str] = []
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.add_init_script(WATCH)
+        page.goto(f"{address}/inspect?student=backdoored")
+        page.get_by_text("Its nearest neighbors").first.wait_for()
+        yield page
+        assert complaints == []
+        violations = [v for v in page.evaluate("window.violations") if "wasm-eval" not in v]
+        assert violations == []
+        browser.close()
+
+
+def bars(page: Any) -> str:
+    """All the numbers and names of the butterfly."""
+    return str(page.locator(".st-key-answers_chart").inner_text())
+
+
+def click_on_image(page: Any, across: float, down: float) -> None:
+    area = page.locator(".frame.placeable").bounding_box()
+    page.mouse.click(area["x"] + across * area["width"], area["y"] + down * area["height"])
+
+
+def test_a_sticker_is_placed_watched_explained_and_kept(page: Any, own_study: Path) -> None:
+    before = bars(page)
+    page.locator(".st-key-what_if_on label").click()
+    page.get_by_text(ANSWERED).wait_for()
+    page.wait_for_function(
+        "before => document.querySelector('.st-key-answers_chart').innerText !== before",
+        arg=before,
+    )
+    first = bars(page)
+
+    click_on_image(page, 0.25, 0.75)
+    page.locator('[data-testid="stSliderThumbValue"]', has_text="24").first.wait_for()
+    page.wait_for_function(
+        "before => document.querySelector('.st-key-answers_chart').innerText !== before",
+        arg=first,
+    )
+    page.get_by_text(ANSWERED).wait_for()
+    page.locator(".ds-region").first.wait_for()
+
+    page.locator(".st-key-pick_method").click()
+    page.get_by_role("option", name="Input times gradient").click()
+    page.get_by_text("none promised").first.wait_for()
+
+    page.locator(".st-key-keep button").first.click()
+    page.get_by_label("Name", exact=True).fill("My note")
+    page.get_by_label("Name", exact=True).press("Enter")
+    page.locator(".st-key-keep_now button").click()
+    page.wait_for_url(re.compile("condition=my_note"), timeout=240_000)
+    page.get_by_text("Its nearest neighbors").first.wait_for()
+    condition = Study.open(own_study).conditions["my_note"]
+    (edit,) = condition.parameters["edits"]
+    assert (edit["edit"], edit["across"], edit["down"]) == ("sticker", 8.0, 24.0)
