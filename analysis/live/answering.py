@@ -15,7 +15,8 @@ from analysis.data.edits import edits_from_json
 from analysis.data.imageset import to_pixels
 from analysis.embedding.neighbors import nearest_neighbors
 from analysis.live.explaining import check, explain
-from analysis.live.requests import Attribute, Keep, Near, Predict, Request, Trust
+from analysis.live.remembering import remembered
+from analysis.live.requests import Attribute, Explanation, Keep, Near, Predict, Request, Trust
 from analysis.models.handle import ModelHandle
 from analysis.records import CLEAN, PENULTIMATE, Neighbors
 from analysis.store import Study
@@ -132,10 +133,14 @@ class Answering:
             found[name] = nearest_neighbors(clean, request.count, queries=features)
         return found
 
-    def _attribute(self, request: Attribute) -> Any:
+    def _attribute(self, request: Attribute) -> Explanation:
         study = self._opened(request)
-        copies = self.copy(study, request.left), self.copy(study, request.student)
-        return explain(request, *copies)
+
+        def compute() -> Explanation:
+            copies = self.copy(study, request.left), self.copy(study, request.student)
+            return explain(request, *copies)
+
+        return remembered(study, request, compute) if request.lasts else compute()
 
     def _trust(self, request: Trust) -> Any:
         study = self._opened(request)

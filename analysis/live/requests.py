@@ -89,8 +89,8 @@ class Attribute(Request):
     """Which pixels of ``image`` (H, W, C) uint8 part ``left`` and ``student``?
 
     The student's and the pair's maps explain ``student_class``, that of ``left`` its own
-    ``left_class``. Answered with
-    :class:`Explanation`.
+    ``left_class``. ``lasts``: it is an image of the study itself, whose maps are worth keeping for
+    another day. Answered with :class:`Explanation`.
     """
 
     kind: ClassVar[str] = "attribute"
@@ -104,6 +104,7 @@ class Attribute(Request):
     scalar: str
     left_class: int
     student_class: int
+    lasts: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

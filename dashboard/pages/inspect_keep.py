@@ -14,7 +14,7 @@ from dashboard.figures.numbers import count_of, escaped
 from dashboard.pages.inspect_look import Look
 from dashboard.pages.inspect_state import change
 
-_TICKET, _NAME = "keep_ticket", "keep_name"
+_TICKET, _NAME, _SAMPLE = "keep_ticket", "keep_name", "keep_sample"
 _LOOK_AGAIN = 0.7
 
 
@@ -38,6 +38,7 @@ def keep_popover(look: Look) -> None:
 
 
 def _keep(look: Look) -> None:
+    st.session_state[_SAMPLE] = look.sample
     request = Keep(
         **look.identity,
         name=str(st.session_state.get(_NAME, "")),
@@ -84,7 +85,7 @@ def _progress() -> None:
         return
     st.session_state[_TICKET] = None
     if not held.replaced:
-        choose(condition=held.answer)
+        choose(condition=held.answer, sample=st.session_state.get(_SAMPLE))
         change(on=False)
     st.rerun()
 

@@ -97,6 +97,7 @@ def _request(look: Look, choice: Choice) -> Attribute:
         scalar=choice.scalar,
         left_class=left,
         student_class=student,
+        lasts=not look.edits,
     )
 
 

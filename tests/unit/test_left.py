@@ -246,8 +246,9 @@ def test_the_map_shows_both_students_and_says_in_which_frame(run: Run) -> None:
 
 
 def test_inspect_shows_the_maps_of_both_students_where_there_are_any(
-    run: Run, study: Study
+    run: Run, study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("dashboard.live.refusal", lambda study, models: "No live answers here.")
     maps = maps_between(study, "beta", "alpha")
     both = set(maps["teacher"].sample_ids) & set(maps["student"].sample_ids)
     only = sorted(set(maps["student"].sample_ids) - both)

@@ -113,6 +113,28 @@ def test_maps_come_with_what_they_are_worth(ask: Callable[[Request], Any], study
     assert 0 <= checks.maps["pair"].infidelity <= 1
 
 
+def test_maps_of_the_studys_images_are_found_again_by_another_worker(
+    own_study: Study, tmp_path: Path
+) -> None:
+    from analysis.live.answering import Answering
+    from analysis.live.messages import Do
+    from analysis.live.worker import Task
+
+    request = dataclasses.replace(attribute(own_study), lasts=True)
+    first, again = (
+        Answering().answer(Task(Do(number, request, PATIENCE), set(), print)) for number in (1, 2)
+    )
+    assert len(list((tmp_path / "w" / ".distillscope" / "cache" / "live_maps").glob("*/r*"))) == 1
+    assert again.agreement == first.agreement
+    for part, record in first.maps.items():
+        kept = again.maps[part]
+        assert (kept.method, kept.scalar, kept.baseline) == (
+            record.method, record.scalar, record.baseline,
+        )  # fmt: skip
+        np.testing.assert_array_equal(kept.values, record.values)
+        np.testing.assert_array_equal(kept.explained_class, record.explained_class)
+
+
 def test_the_same_question_is_answered_from_memory(service: LiveService, study: Study) -> None:
     request = Predict(**of(study), models=MODELS, images=np.asarray(study.images[8:9]))
     first = service.ask(request, session="test")
