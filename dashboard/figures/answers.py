@@ -44,7 +44,8 @@ def answers_figure(
     """
     shown = top_classes(teacher, student)
     if before is not None:
-        kept = [*shown[:2], *(int(values.argmax()) for values in before), *shown[2:]]
+        answered = [int(values.argmax()) for values in (teacher, student, *before)]
+        kept = [*answered, *shown]
         shown = np.asarray(list(dict.fromkeys(int(index) for index in kept))[:TOP])
     at = np.arange(len(shown))
     figure = chart(colors, height=14 + _ROW * len(shown), barmode="overlay", bargap=0.42)
