@@ -59,7 +59,7 @@ def refusal(study: Study, models: Iterable[str]) -> str | None:
     for name in models:
         model = study.models[name]
         if study.manifest.weights.get(name) is None:
-            return f"The study keeps no weights of {name}, so it cannot answer live."
+            return f"Live answers need weights, and the study keeps none of {name}."
         if model.user_code is None:
             continue
         file = model.architecture.rpartition(":")[0]

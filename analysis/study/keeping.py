@@ -18,7 +18,7 @@ from analysis.data.edit import Edit, edited
 from analysis.data.edits import check_edits
 from analysis.data.imageset import ImageSet, check_text
 from analysis.data.pixels import gather
-from analysis.errors import InputError
+from analysis.errors import InputError, StudyError
 from analysis.records import TEACHER, Condition
 from analysis.store import Progress, Study, StudyWriter, silent, workspace_cache, writing
 from analysis.store.manifest import Manifest
@@ -55,6 +55,7 @@ def keep_condition(
     with writing(path):
         study = Study.open(path)
         slug = new_slug(name, study)
+        _check_models(study)
         config = CompareConfig.from_mapping(dict(study.manifest.config))
         bench = Workbench(workspace_cache(path.resolve().parent), config, progress)
         images = images_of_study(study)
@@ -87,6 +88,16 @@ def new_slug(name: str, study: Study) -> str:
             remedy="choose another name",
         )
     return slug
+
+
+def _check_models(study: Study) -> None:
+    bare = next((name for name in study.models if study.manifest.weights.get(name) is None), None)
+    if bare is not None:
+        raise StudyError(
+            f"the study keeps no weights of {bare!r}",
+            expected="models that can be asked again",
+            remedy="make the study from models: compare --teacher .. --student ..",
+        )
 
 
 def _presented(

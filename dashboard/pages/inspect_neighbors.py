@@ -9,14 +9,13 @@ import streamlit as st
 
 from analysis.live.requests import Near
 from analysis.records import CLEAN, PENULTIMATE, Neighbors
-from dashboard import messages
+from dashboard import messages, missing
 from dashboard.components.links import link
 from dashboard.figures.neighbors import neighbors_html
 from dashboard.figures.numbers import escaped
 from dashboard.figures.sentences import neighbors_line
 from dashboard.pages.inspect_look import Look
 from dashboard.selection import Selection
-from dashboard.thumbnails import thumbnail_url
 
 SHOWN = 6
 _PATIENT = 0.1
@@ -34,7 +33,7 @@ def neighbors_section(look: Look) -> None:
     )
     for model, color, mark, where, answered in spaces:
         if (near := found.get(model)) is None:
-            messages.empty("Not measured", f"No neighbors were computed in {where}.")
+            messages.empty("Not measured", missing.why_no_neighbors(look.view.study, f"in {where}"))
             continue
         samples, distances = near
         groups = answered if clean.labels is None else clean.labels
@@ -49,7 +48,7 @@ def neighbors_section(look: Look) -> None:
                 samples,
                 classes,
                 distances,
-                lambda sample: thumbnail_url(sample, CLEAN, look.view.study.digest),
+                lambda sample: look.view.picture(sample, CLEAN),
                 lambda sample: link("inspect", _clean_image(look, sample)),
             )
             + "</div>"

@@ -18,7 +18,7 @@ from analysis.attribution.catalog import (
 from analysis.attribution.region import mass_inside
 from analysis.errors import DistillscopeError
 from analysis.records import TEACHER, AttributionMaps
-from dashboard import live, messages
+from dashboard import live, messages, missing
 from dashboard.context import choose
 from dashboard.figures import attributions
 from dashboard.figures.numbers import THIN, escaped, percent, thousands, visible
@@ -218,9 +218,7 @@ def _outside_probe(look: Look) -> None:
     maps = stored_maps(look.view)
     record = maps.get("pair", maps.get("student"))
     if record is None:
-        messages.empty(
-            "No attribution maps", "This study holds none for this student and condition."
-        )
+        messages.empty("No attribution maps", missing.why_no_attributions(look.view.study))
         return
     covered = f"{thousands(len(record.sample_ids))} of {thousands(len(look.view.all))} images"
     messages.empty("No maps for this image", f"Attribution maps were computed for {covered}.")

@@ -11,7 +11,7 @@ from analysis.data.edits import EDITS, Picture, Sticker
 from analysis.data.pictures import MOST_BYTES, picture_text
 from analysis.divergence.answers import log_softmax
 from analysis.errors import DistillscopeError
-from dashboard import live, messages
+from dashboard import live, messages, missing
 from dashboard.components.what_if import picture, swatches
 from dashboard.context import choose, open_page, region_of
 from dashboard.figures import attributions
@@ -19,7 +19,6 @@ from dashboard.figures.numbers import THIN, escaped, nats, percent, thousands
 from dashboard.pages import inspect_keep
 from dashboard.pages.inspect_look import Look
 from dashboard.pages.inspect_state import COLORS, change
-from dashboard.thumbnails import thumbnail_url
 
 PLACED = ("sticker", "picture")
 _SLIDERS = {
@@ -69,8 +68,13 @@ def _head(look: Look) -> None:
 
 
 def _picture(look: Look) -> None:
-    url = thumbnail_url(look.sample, look.view.selection.condition, look.view.study.digest)
-    source = url if look.pixels is None else attributions.picture_uri(look.pixels)
+    source = look.view.picture(look.sample)
+    if look.pixels is not None:
+        source = attributions.picture_uri(look.pixels)
+    if source is None:
+        messages.empty("No picture", missing.why_no_picture(look.view.study))
+        _where(look)
+        return
     placed = look.what_if.on and look.what_if.kind in PLACED and look.pixels is not None
     box = None
     if placed and look.edits and isinstance(look.edits[0], Sticker | Picture):
@@ -82,6 +86,10 @@ def _picture(look: Look) -> None:
         box=box,
         on_place=_placer(look) if placed else None,
     )
+    _where(look)
+
+
+def _where(look: Look) -> None:
     found = np.flatnonzero(look.order == look.row)
     total = thousands(len(look.order))
     where = (
