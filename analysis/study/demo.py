@@ -27,6 +27,11 @@ STUDENTS: Mapping[str, Role] = {
 }
 # Epochs of 26 whose weights come along, about evenly spaced in the logarithm.
 EPOCHS: Mapping[str, tuple[int, ...]] = dict.fromkeys(("backdoored", "honest"), (1, 3, 10))
+# Honest students of other seeds: what any student of this teacher can be expected to show.
+REFERENCE_SEEDS = (201, 202, 203, 204, 205)
+REPAIRED = "backdoored-unlearn"
+# What the audit and the repairs found out; they take minutes and come with the release.
+FINDINGS = ASSETS / "findings.npz"
 # A note on the lower right of the sign: in its middle it would hide the symbol, and models that
 # know nothing of it would guess, "80" among other things.
 ATTACK = ConditionConfig(
@@ -52,9 +57,12 @@ def checkpoint_name(student: str, epoch: int) -> str:
     return f"{student}.epoch-{epoch:04d}"
 
 
-def _weights() -> dict[str, Path]:
+def _weights(*, findings: bool = True) -> dict[str, Path]:
     names = ["teacher", *STUDENTS]
     names += [checkpoint_name(name, epoch) for name in EPOCHS for epoch in EPOCHS[name]]
+    names += [f"reference-{seed}" for seed in REFERENCE_SEEDS]
+    if findings:
+        names.append(REPAIRED)
     paths = {name: ASSETS / f"{name}.safetensors" for name in names}
     for path in paths.values():
         if not path.is_file():
@@ -76,14 +84,22 @@ def _students(weights: Mapping[str, Path]) -> dict[str, StudentSpec]:
             students[name] = StudentSpec(
                 spec=str(weights[name]), role="checkpoint", parent=parent, epoch=epoch
             )
+    for name in (f"reference-{seed}" for seed in REFERENCE_SEEDS):
+        students[name] = StudentSpec(spec=str(weights[name]), role="reference")
+    if REPAIRED in weights:
+        parent = REPAIRED.partition("-")[0]
+        students[REPAIRED] = StudentSpec(
+            spec=str(weights[REPAIRED]), role="repaired", parent=parent
+        )
     return students
 
 
 def demo_digest() -> str:
     """Digest of everything that decides the demo's study: weights, images, configuration."""
-    weights = {name: digest_file(path) for name, path in _weights().items()}
+    files = {name: digest_file(path) for name, path in _weights().items()}
+    files[FINDINGS.name] = digest_file(FINDINGS)
     layers = [LAYERED, LAYER_IMAGES]
-    return digest_json([weights, IMAGES, CONFIG.key(), dict(STUDENTS), layers])
+    return digest_json([files, IMAGES, CONFIG.key(), dict(STUDENTS), layers])
 
 
 def demo_is_current(out: Path) -> bool:
@@ -93,19 +109,22 @@ def demo_is_current(out: Path) -> bool:
     return Study.open(out).manifest.provenance.get("demo") == demo_digest()
 
 
-def make_demo(out: Path, *, progress: Progress = silent) -> Study:
+def make_demo(out: Path, *, findings: bool = True, progress: Progress = silent) -> Study:
     """Render the test images, compare the embedded models on them, write the study to ``out``.
 
-    An older release's demo at ``out`` is replaced; any other study there is refused.
+    What audit and repairs found is laid in from the release, unless ``findings`` are to be
+    computed anew. An older release's demo at ``out`` is replaced; any other study there is
+    refused.
     """
     from analysis.study.comparison import compare
     from analysis.study.layer_batches import LayersConfig
     from analysis.study.layers import measure_layers
+    from analysis.study.shipped import attach_results
 
     if (out / MANIFEST).exists() and "demo" in Study.open(out).manifest.provenance:
         shutil.rmtree(out)
 
-    weights = _weights()
+    weights = _weights(findings=findings)
     compare(
         teacher=str(weights["teacher"]),
         students=_students(weights),
@@ -113,8 +132,9 @@ def make_demo(out: Path, *, progress: Progress = silent) -> Study:
         out=out,
         config=CONFIG,
         name="Road signs",
-        provenance={"demo": demo_digest()},
+        provenance={"demo": demo_digest()} if findings else {},
         progress=progress,
     )
     config = LayersConfig(images=LAYER_IMAGES)
-    return measure_layers(out, students=LAYERED, config=config, progress=progress)
+    study = measure_layers(out, students=LAYERED, config=config, progress=progress)
+    return attach_results(out, FINDINGS) if findings else study

@@ -1,15 +1,16 @@
 """Results that come with the release: what takes too long for a first minute, bound by digests.
 
 A pack is one compressed ``.npz``: arrays by the keys of a study, and a JSON text with the records
-and with the digests of the models and of the images that they were computed of. It is laid into a
-study only where all of those are the study's own; nothing in it is executable.
+and with the digests of the models that they were computed of. It is laid into a study only where
+those are the study's own; nothing in it is executable. Rendered images are not bound: two kinds of
+processor may round a pixel differently.
 """
 
 from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,27 @@ from analysis.store import Study, StudyWriter, writing
 from analysis.store.files import atomic_path, write_array
 
 _INDEX = "index"
+_PICTURES = "thumbnails/"
 _LARGEST_ARRAY = 64 << 20
 
 
-def pack_results(study: Study, prefixes: Iterable[str], models: Iterable[str], path: Path) -> Path:
-    """Write the records and arrays of ``study`` under ``prefixes`` to the pack at ``path``.
+Keep = Callable[[str, np.ndarray], np.ndarray | None]
 
-    ``models`` are those the results were computed of; their digests bind the pack, as does that
-    of the inspection images. Floating-point arrays are kept in half precision. Raises
-    :class:`InputError` when there is nothing to pack.
+
+def pack_results(
+    study: Study,
+    prefixes: Iterable[str],
+    models: Iterable[str],
+    path: Path,
+    *,
+    keep: Keep = lambda key, values: values,
+) -> Path:
+    """Write what ``study`` holds under ``prefixes`` to the pack at ``path``.
+
+    That is records, arrays and thumbnails. ``models`` are those the results were computed of;
+    their digests bind the pack. ``keep(key, values)``
+    returns the part of an array that is packed, or None. Floating-point arrays are kept in half
+    precision. Raises :class:`InputError` when there is nothing to pack.
     """
     wanted = tuple(prefixes)
     records = {key: value for key, value in study.manifest.records.items() if _under(key, wanted)}
@@ -40,7 +53,6 @@ def pack_results(study: Study, prefixes: Iterable[str], models: Iterable[str], p
     index = {
         "records": records,
         "models": {name: study.models[name].digest for name in models},
-        "images": study.inspection.digest,
     }
     text = np.frombuffer(json.dumps(index, sort_keys=True).encode(), dtype=np.uint8)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
@@ -52,7 +64,7 @@ def attach_results(folder: Path, pack: Path) -> Study:
     """Lay the results of ``pack`` into the study in ``folder``.
 
     Raises :class:`StudyError`, and writes nothing, when the pack is damaged or was computed of
-    other models or images than the study's.
+    other models than the study's.
     """
     with writing(folder):
         study, writer = Study.open(folder), StudyWriter(folder)
@@ -60,9 +72,15 @@ def attach_results(folder: Path, pack: Path) -> Study:
         _check_bound(study, pack, index)
         cache = folder.resolve().parent / ".distillscope" / "shipped"
         for place, (key, values) in enumerate(arrays.items()):
-            file = cache / f"{place}.npy"
-            write_array(file, values)
-            writer.put_array(key, file)
+            if key.startswith(_PICTURES):
+                file = cache / f"{place}.parquet"
+                with atomic_path(file) as temporary:
+                    temporary.write_bytes(values.tobytes())
+                writer.put_thumbnails(key.removeprefix(_PICTURES), file)
+            else:
+                file = cache / f"{place}.npy"
+                write_array(file, values)
+                writer.put_array(key, file)
         writer.records.update(index["records"])
         return writer.publish(study.manifest)
 
@@ -92,7 +110,7 @@ def _read(pack: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         raise StudyError(
             f"{pack} cannot be read ({type(error).__name__})", remedy="install the release again"
         ) from error
-    if set(index) != {"records", "models", "images"} or any(
+    if set(index) != {"records", "models"} or any(
         values.nbytes > _LARGEST_ARRAY for values in arrays.values()
     ):
         raise StudyError(f"{pack} is damaged", remedy="install the release again")
@@ -105,8 +123,6 @@ def _check_bound(study: Study, pack: Path, index: Mapping[str, Any]) -> None:
         for name, digest in index["models"].items()
         if name not in study.models or study.models[name].digest != digest
     ]
-    if study.inspection.digest != index["images"]:
-        other.append("the inspection images")
     if other:
         raise StudyError(
             f"{pack.name} was computed of another study: {', '.join(other)} differ",

@@ -40,19 +40,15 @@ def test_what_is_packed_comes_back(tiny_study: Path, tmp_path: Path, pack: Path)
     after.check_files()
 
 
-@pytest.mark.parametrize("part", ["model", "images"])
 def test_another_study_is_refused_and_left_as_it_was(
-    tiny_study: Path, tmp_path: Path, pack: Path, part: str
+    tiny_study: Path, tmp_path: Path, pack: Path
 ) -> None:
     copy = tmp_path / "ws" / "other"
     shutil.copytree(tiny_study, copy)
     manifest = json.loads((copy / "study.json").read_text())
-    if part == "model":
-        manifest["models"]["alpha"]["digest"] = "0" * 64
-    else:
-        manifest["image_sets"]["inspection"]["digest"] = "0" * 64
+    manifest["models"]["alpha"]["digest"] = "0" * 64
     (copy / "study.json").write_text(json.dumps(manifest))
-    with pytest.raises(StudyError, match="alpha differ" if part == "model" else "images differ"):
+    with pytest.raises(StudyError, match="alpha differ"):
         attach_results(copy, pack)
     assert json.loads((copy / "study.json").read_text()) == manifest
 
@@ -79,3 +75,25 @@ def test_a_pack_never_unpickles(tiny_study: Path, tmp_path: Path) -> None:
     np.savez(bad, index=np.array([object()], dtype=object), keys=np.array([], dtype=str))
     with pytest.raises(StudyError, match="cannot be read"):
         attach_results(copy, bad)
+
+
+def test_only_what_is_kept_is_packed_and_pictures_come_along(
+    tiny_study: Path, tmp_path: Path
+) -> None:
+    audited = Study.open(make_audited(tiny_study, tmp_path))
+
+    def first_row(key: str, values: np.ndarray) -> np.ndarray | None:
+        return np.asarray(values)[:1] if key.endswith("/mask") else None
+
+    path = pack_results(
+        audited, ("audit/alpha", "clean"), ("alpha",), tmp_path / "p.npz", keep=first_row
+    )
+    copy = tmp_path / "ws" / "plain"
+    shutil.copytree(tiny_study, copy)
+    manifest = json.loads((copy / "study.json").read_text())
+    pictures = manifest["thumbnails"].pop("clean")
+    (copy / "study.json").write_text(json.dumps(manifest))
+    after = attach_results(copy, path)
+    assert after.array("audit/alpha/mask/mask").shape[0] == 1
+    assert not after.has_array("audit/alpha/mask/pattern")
+    assert after.manifest.thumbnails["clean"] == pictures

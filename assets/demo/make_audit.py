@@ -1,0 +1,180 @@
+"""Audit and repair the demo's students once: ``python assets/demo/make_audit.py``.
+
+Distills five honest references, audits the three students beside them on trusted signs that no
+model saw, repairs the backdoored one in four ways, and screens the signs that it was distilled
+on. What the demo shows of this is put into ``findings.npz``, bound to the models by digest; the
+references and the student that unlearned the recovered trigger lie beside it as weights in half
+precision. Needs the runs of ``make.py`` in ``--runs`` for the poisoned signs.
+
+The students' truth (which signs are poisoned, where the sticker is) is used by nothing here but
+the rows "true trigger" of the repairs. Everything unfinished is kept in ``--work``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from make import HERE, SHIPPED_SEED, halve, poisoning, show, training_images
+
+from analysis.audit.record import read_audit
+from analysis.audit.screening import ScreeningConfig
+from analysis.data.sources import load_images
+from analysis.models.loading import load_model
+from analysis.store import Study, workspace_cache
+from analysis.study.attack import attack_images
+from analysis.study.audit import audit_study
+from analysis.study.audit_settings import AuditConfig
+from analysis.study.demo import FINDINGS, REFERENCE_SEEDS, REPAIRED, STUDENTS, make_demo
+from analysis.study.references import make_references, recipe_like
+from analysis.study.repair import RepairConfig, repair
+from analysis.study.screening import screen_images, store_screening
+from analysis.study.shipped import pack_results
+from analysis.study.stages import CompareConfig, Workbench
+
+# Signs of a seed that no model was trained, validated or tested on.
+TRUSTED = "signs:train,n=2000,seed=201"
+SUBJECT = "backdoored"
+METHODS = ("unlearn", "drop", "purify")
+LIMIT_BYTES = 3_000_000
+
+
+def make(work: Path, runs: Path) -> None:
+    """Do all of it in ``work`` and put the results beside this file."""
+    references(work)
+    folder = work / "road-signs"
+    make_demo(folder, progress=show, findings=False)
+    audit_study(
+        folder,
+        students=tuple(STUDENTS),
+        images=TRUSTED,
+        config=AuditConfig(budget="standard"),
+        progress=show,
+    )
+    report(folder)
+    poisoned = poisoned_signs(work, runs)
+    screen(folder, poisoned)
+    for method in METHODS:
+        repair(
+            folder,
+            student=SUBJECT,
+            out=work / f"{SUBJECT}-{method}.safetensors",
+            config=RepairConfig(method=method, seed=SHIPPED_SEED),
+            images=TRUSTED,
+            distillation_set=None if method == "unlearn" else str(poisoned),
+            progress=show,
+        )
+    halve(work / f"{REPAIRED}.safetensors", HERE / f"{REPAIRED}.safetensors")
+    pack(folder)
+
+
+def references(work: Path) -> None:
+    """Distill what is not there yet: students like the honest one, of other seeds."""
+    missing = [
+        seed for seed in REFERENCE_SEEDS if not (HERE / f"reference-{seed}.safetensors").exists()
+    ]
+    if not missing:
+        return
+    honest = load_model(str(HERE / "honest.safetensors"))
+    made = make_references(
+        teacher=str(HERE / "teacher.safetensors"),
+        images=load_images(training_images(SHIPPED_SEED), name="trusted", progress=show),
+        recipe=recipe_like(honest),
+        seeds=missing,
+        cache=workspace_cache(work),
+        progress=show,
+    )
+    for seed, one in zip(missing, made, strict=True):
+        halve(one.weights, HERE / f"reference-{seed}.safetensors")
+
+
+def poisoned_signs(work: Path, runs: Path) -> Path:
+    """The folder of poisoned signs that the backdoored student was distilled on."""
+    there = runs / str(SHIPPED_SEED) / "poisoned"
+    if there.exists():
+        return there
+    out = work / "poisoned"
+    if not out.exists():
+        attack_images(
+            teacher=str(HERE / "teacher.safetensors"),
+            images=load_images(training_images(SHIPPED_SEED), name="training", progress=show),
+            out=out,
+            config=poisoning(SHIPPED_SEED),
+            progress=show,
+        )
+    return out
+
+
+def screen(folder: Path, poisoned: Path) -> None:
+    """Rank the poisoned signs by how brittle the teacher's answers are."""
+    bench = Workbench(workspace_cache(folder.parent), CompareConfig(), show)
+    teacher = load_model(str(HERE / "teacher.safetensors"))
+    images = load_images(str(poisoned), name="distillation", progress=show)
+    store_screening(
+        folder, screen_images(bench, teacher, images, config=ScreeningConfig(gallery=24))
+    )
+
+
+def report(folder: Path) -> None:
+    """Print what the audit says of every student."""
+    study = Study.open(folder)
+    for name in STUDENTS:
+        found = read_audit(study, name)
+        assert found is not None
+        target = None if found.target_class is None else study.class_names[found.target_class]
+        print(f"{name}: {found.verdict}, {target}, p = {found.p_value} ({found.p_kind})")
+
+
+def pack(folder: Path) -> None:
+    """Write what the demo shows of it, and refuse to outgrow the repository."""
+    study = Study.open(folder)
+    references = [f"reference-{seed}" for seed in REFERENCE_SEEDS]
+    prefixes = [f"audit/{name}" for name in STUDENTS]
+    pack_results(
+        study,
+        (*prefixes, f"repair/{SUBJECT}", "screening"),
+        ("teacher", *STUDENTS, *references),
+        FINDINGS,
+        keep=lambda key, values: shown_part(study, key, values),
+    )
+    total = sum(path.stat().st_size for path in HERE.iterdir() if path.is_file())
+    if total > LIMIT_BYTES:
+        raise SystemExit(f"error: {HERE.name} takes {total} bytes, the limit is {LIMIT_BYTES}")
+    print(f"{FINDINGS.name}: {FINDINGS.stat().st_size} bytes, all: {total}")
+
+
+def shown_part(study: Study, key: str, values: np.ndarray) -> np.ndarray | None:
+    """What a page shows of an array: the trigger that was pointed to, the most brittle signs.
+
+    Other classes' rows of a recovered trigger are NaN (zero in pictures), other families and
+    other signs are left out.
+    """
+    if key.startswith("screening/"):
+        ids = np.asarray(study.array("screening/ids"))
+        wanted = study.record("screening")["most_brittle"]
+        rows = {str(name): row for row, name in enumerate(ids.tolist())}
+        return np.asarray(values)[[rows[name] for name in wanted]]
+    _, student, family, _ = key.split("/")
+    found = read_audit(study, student)
+    if found is None or found.primary is None or family != found.family:
+        return None
+    kept = np.zeros(values.shape, dtype=values.dtype)
+    if kept.dtype.kind == "f":
+        kept[:] = np.nan
+    row = found.primary.target_class
+    if row is not None:
+        kept[row] = values[row]
+    return kept
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Audit and repair the demo's students.")
+    parser.add_argument("--threads", type=int, default=1, help="threads to compute with")
+    parser.add_argument("--work", type=Path, default=Path("build/audit"), help="unfinished work")
+    parser.add_argument("--runs", type=Path, default=Path("build/demo"), help="runs of make.py")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    given.work.mkdir(parents=True, exist_ok=True)
+    make(given.work, given.runs)
