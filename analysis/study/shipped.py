@@ -55,8 +55,10 @@ def pack_results(
         "models": {name: study.models[name].digest for name in models},
     }
     text = np.frombuffer(json.dumps(index, sort_keys=True).encode(), dtype=np.uint8)
+    named: dict[str, Any] = {_INDEX: text, "keys": np.array(list(arrays), dtype=str)}
+    named |= {f"a{place}": values for place, values in enumerate(arrays.values())}
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **{_INDEX: text}, **_numbered(arrays), keys=_keys(arrays))
+        np.savez_compressed(file, **named)
     return path
 
 
@@ -91,14 +93,6 @@ def _under(key: str, prefixes: tuple[str, ...]) -> bool:
 
 def _halved(values: np.ndarray) -> np.ndarray:
     return values.astype(np.float16) if values.dtype.kind == "f" else np.asarray(values)
-
-
-def _numbered(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {f"a{place}": values for place, values in enumerate(arrays.values())}
-
-
-def _keys(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    return np.array(list(arrays), dtype=str)
 
 
 def _read(pack: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
