@@ -208,7 +208,7 @@ def test_the_four_cells_stand_in_rows_of_models() -> None:
     assert "right" not in table, "clean accuracy has a step of its own"
     assert [part.role for part in parts_of(numbers())] == ["teacher", "sibling", "subject"]
     # As they are, trigger, perturbation, both: teacher, honest, backdoored.
-    found = re.findall(r'ds-mid[^>]*>([\d.]+)<', table)
+    found = re.findall(r"ds-mid[^>]*>([\d.]+)<", table)
     assert found == [
         "1.0", "1.9", "30.0", "97.0", "1.0", "2.6", "10.0", "20.0", "1.0", "96.2", "10.0", "98.0",
     ]  # fmt: skip
