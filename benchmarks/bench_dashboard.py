@@ -34,7 +34,7 @@ SAMPLES, ROUNDS = 10_000, 5
 LAST_PART = {
     "Overview": "What the compression bought",
     "Map": "Trustworthiness",
-    "Inspect": "Its nearest neighbors",
+    "Inspect": "rank correlation",
 }
 
 
