@@ -500,7 +500,11 @@ def test_a_finding_stands_in_place(run: Run, tiny_study: Path, tmp_path: Path) -
     assert "look permuted" not in text_of(run("Overview"))
 
 
-def test_a_study_without_maps_and_costs_says_so(run: Run, tiny_study: Path, tmp_path: Path) -> None:
+def test_a_study_without_maps_and_costs_says_so(
+    run: Run, tiny_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dashboard.live.refusal", lambda study, models: "No live answers here.")
+
     def strip(manifest: dict[str, Any]) -> None:
         for key in list(manifest["arrays"]):
             if key.startswith(("layout/", "attribution/", "neighbors/")):
