@@ -50,6 +50,10 @@ def audit(
             "the study, else as the budget says)."
         ),
     ] = None,
+    distillation_set: Annotated[
+        str | None,
+        typer.Option(help="Images that these students were distilled on, to be screened."),
+    ] = None,
     budget: Annotated[
         str, typer.Option(help="fast (patches, no references), standard or thorough.")
     ] = "standard",
@@ -104,6 +108,7 @@ def audit(
             students=names,
             images=images,
             references=folder,
+            distillation=distillation_set,
             config=config,
             trusted_code=trust_code or (),
             device=device,

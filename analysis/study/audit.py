@@ -34,6 +34,9 @@ from analysis.study.audit_settings import AuditConfig
 from analysis.study.classes import plan_classes
 from analysis.study.images import images_of_study, load_image_set
 from analysis.study.models import load_stored
+from analysis.study.screening import SET as DISTILLATION
+from analysis.study.screening import put_screening, screen_images
+from analysis.study.stages import CompareConfig, Workbench
 
 INSPECTION = "inspection"
 _BATCH = 256
@@ -46,6 +49,7 @@ def audit_study(
     students: Sequence[str] = (),
     images: str | None = None,
     references: str | Path | None = None,
+    distillation: str | None = None,
     config: AuditConfig | None = None,
     evidence: Mapping[str, Sequence[Finding]] | None = None,
     trusted_code: Sequence[str | Path] = (),
@@ -56,7 +60,9 @@ def audit_study(
 
     ``images`` is a source of trusted images, by default the study's inspection set.
     ``references`` is a folder of honest students; without one, those that the study holds, else
-    as many as ``config`` asks for are distilled. ``evidence`` are findings of other tests, by
+    as many as ``config`` asks for are distilled. ``distillation`` is a source of the images that
+    these students were distilled on: they are screened, and the alarms are secondary evidence.
+    ``evidence`` are findings of other tests, by
     student. Every verdict is stored under ``audit/<student>``. Raises
     :class:`~analysis.errors.InputError` before anything is written.
     """
@@ -69,8 +75,9 @@ def audit_study(
                 raise InputError(f"{name!r} is a reference student", expected="one to be audited")
         audit = _Audit(study, config, images, references, trusted_code, device, progress)
         writer = StudyWriter(path)
+        alarms = () if distillation is None else audit.screen(distillation, writer)
         for name in names:
-            audit.judge(name, writer, (evidence or {}).get(name, ()))
+            audit.judge(name, writer, (*alarms, *(evidence or {}).get(name, ())))
         return writer.publish(study.manifest)
 
 
@@ -96,9 +103,10 @@ class _Audit:
         limits = {"optimize": config.search.images, "measure": 4 * config.search.measured}
         some = {part: self.parts[part][:limit] for part, limit in limits.items()}
         self.trusted = Trusted(*(self.images.rows(some[part]) for part in limits))
+        self.screened = False
         self.bench = Bench(self.cache, self.teacher, self.trusted, config.inversion, progress)
 
-    def _load(self, source: str | None) -> ImageSet:
+    def _load(self, source: str | None, name: str = "trusted") -> ImageSet:
         if source is None:
             return images_of_study(self.study)
         size = self.study.inspection.height
@@ -106,7 +114,7 @@ class _Audit:
         images = load_image_set(
             self.cache,
             source,
-            name="trusted",
+            name=name,
             size=square,
             channels=self.teacher.in_channels,
             progress=self.progress,
@@ -114,6 +122,15 @@ class _Audit:
         # In the order of the teacher's classes, whatever order the source has.
         plan = plan_classes(images, self.teacher, {})
         return replace(images, labels=plan.labels, class_names=plan.names)
+
+    def screen(self, source: str, writer: StudyWriter) -> tuple[Finding, ...]:
+        """Screen the images that the students were distilled on; keep the scores, return alarms."""
+        settings = CompareConfig.from_mapping(dict(self.study.manifest.config))
+        bench = Workbench(self.cache, settings, self.progress)
+        found = screen_images(bench, self.teacher, self._load(source, DISTILLATION))
+        put_screening(writer, found)
+        self.screened = True
+        return found.screening.alarms
 
     def judge(self, name: str, writer: StudyWriter, evidence: Sequence[Finding]) -> None:
         """Audit one student and hand the result to ``writer``."""
@@ -172,7 +189,7 @@ class _Audit:
             extreme=extreme,
             secondary=evidence,
             null_fit=self._fit(name, student, references),
-            not_tested=self._not_tested(evidence, references),
+            not_tested=self._not_tested(references),
             budget=self.config.budget,
             seconds_subject=sum(one.seconds for one in own.values()),
             seconds_references=references.seconds
@@ -214,7 +231,7 @@ class _Audit:
             reasons.append("the student was repaired and the references were not")
         return f"{_FIT}: {', '.join(reasons)}" if reasons else None
 
-    def _not_tested(self, evidence: Sequence[Finding], references: References) -> tuple[str, ...]:
+    def _not_tested(self, references: References) -> tuple[str, ...]:
         missing = [
             f"{FAMILIES[name].title.lower()} triggers"
             for name in FAMILIES
@@ -222,7 +239,7 @@ class _Audit:
         ]
         if not references.handles:
             missing.append("how unusual the smallest trigger is: there are no reference students")
-        if not any(finding.scores_of == "sample" for finding in evidence):
+        if not self.screened:
             missing.append("the images that the student was distilled on")
         return tuple(missing)
 

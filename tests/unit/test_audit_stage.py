@@ -232,6 +232,19 @@ def test_a_thorough_audit_shows_neural_cleanse_and_does_not_judge_by_it(space):
     assert shown.passes > 0
 
 
+def test_the_distillation_set_is_screened_and_its_alarms_are_secondary(space):
+    config = replace(QUICK, references=0, families=("mask",))
+    done = audit_study(space / "study", distillation=str(space / "squares.npz"), config=config)
+    report = read_audit(done, "one")
+    alarms = report.evidence[1:]
+    assert alarms
+    assert not any(finding.primary for finding in alarms)
+    assert len(done.record("screening")["evidence"]) == len(alarms)
+    known = [finding for finding in alarms if finding.p_value is not None]
+    assert all(finding.corrected_p_value >= finding.p_value for finding in known)
+    assert not any("distilled on" in text for text in report.not_tested)
+
+
 def test_other_trusted_images_are_brought_to_the_models_size(space):
     other = squares(90, name="other", seed=9, side=16)
     np.savez(space / "larger.npz", images=other.images, labels=other.labels)
