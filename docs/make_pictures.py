@@ -29,6 +29,9 @@ PAGES = {
     "overview": "What the compression bought",
     "map": "Trustworthiness",
     "inspect": "Which pixels",
+    "layers": "Each student layer",
+    "audit": "Smallest trigger for each class",
+    "tour": "Every number is computed",
 }
 
 
