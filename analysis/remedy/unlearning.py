@@ -11,9 +11,12 @@ from torch import Tensor
 from analysis.attack.recovered import Applied
 from analysis.config import field
 from analysis.data.imageset import ImageSet
+from analysis.distillation.batches import steps_per_epoch
 from analysis.distillation.objectives import HintonKD
 from analysis.distillation.training import TrainingTask
 from analysis.remedy.case import Case, Remedy, copied, training
+
+_EPOCHS, _STEPS = 3, 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +27,12 @@ class FineTuning(Remedy):
     title: ClassVar[str] = "Plain fine-tuning"
     source: ClassVar[str] = "Liu, Dolan-Gavitt, Garg 2018, arXiv 1805.12185, section 3.2"
 
-    epochs: int = field(3, "passes over the trusted images", low=1, high=1000)
+    epochs: int | None = field(
+        None,
+        f"passes over the trusted images (default: {_EPOCHS}, or as many as make {_STEPS} steps)",
+        low=1,
+        high=1000,
+    )
     learning_rate: float = field(0.01, "peak of the one-cycle schedule", low=1e-8, high=10.0)
     temperature: float = field(4.0, "temperature of the teacher's answers", low=0.05, high=1000.0)
 
@@ -35,7 +43,7 @@ class FineTuning(Remedy):
         # What a student was augmented with is safe for its classes; a mirrored sign is not.
         config = training(
             own,
-            epochs=self.epochs,
+            epochs=self.epochs or enough_epochs(len(case.trusted), own.batch_size),
             learning_rate=self.learning_rate,
             optimizer="sgd",
             seed=seed,
@@ -76,6 +84,14 @@ class Unlearning(FineTuning):
         """Put the trigger on a part of every batch."""
         assert case.trigger is not None
         return StampedShare(case.trigger, case.trusted, self.stamped)
+
+
+def enough_epochs(images: int, batch_size: int) -> int:
+    """Passes over so many images that make at least 100 steps, and at least 3.
+
+    In the few steps of few images a student loses the trigger and does not yet regain the rest.
+    """
+    return max(_EPOCHS, -(-_STEPS // steps_per_epoch(images, batch_size)))
 
 
 @dataclass(frozen=True, eq=False)

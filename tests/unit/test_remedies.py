@@ -19,7 +19,7 @@ from analysis.models.loading import load_model, wrap_module
 from analysis.remedy.case import answer_logits, stamped_logits
 from analysis.remedy.methods import REMEDIES, Case, make_remedy
 from analysis.remedy.purification import kept_rows, mean_answer
-from analysis.remedy.unlearning import StampedShare
+from analysis.remedy.unlearning import StampedShare, enough_epochs
 from analysis.store import StageCache
 from analysis.study.remedies import WEIGHTS, apply_remedy, repair_references
 from analysis.study.stages import CompareConfig, Workbench
@@ -33,7 +33,7 @@ RECIPE = {
     "training": TRAINING.result_key(),
     "epoch": 2,
 }
-SETTINGS = {"purify": {"epochs": 1}, "drop": {"epochs": 1}}
+SETTINGS = {name: {"epochs": 1} for name in REMEDIES}
 
 
 def squares(count=48, name="trusted", seed=0):
@@ -115,7 +115,7 @@ def test_the_seed_decides_and_the_student_stays_as_it_is(name, tmp_path):
 
 
 def test_a_repair_that_was_stopped_goes_on_to_the_same_bits(tmp_path):
-    remedy, given = make_remedy("unlearn"), case()
+    remedy, given = make_remedy("unlearn", epochs=3), case()
 
     def stop(stage, done, total):
         if done >= total - 1:
@@ -194,6 +194,15 @@ def test_a_remedy_is_not_repeated_for_what_it_does_not_look_at(tmp_path):
         bench(tmp_path), remedy, case(trigger=None, suspect=None, suspicion=None), threads=1
     )
     assert one.path == other.path
+
+
+@pytest.mark.parametrize(
+    ("images", "batch", "epochs"), [(1000, 128, 13), (6000, 128, 3), (48, 16, 34), (5, 128, 100)]
+)
+def test_few_images_are_shown_more_often(images, batch, epochs):
+    assert enough_epochs(images, batch) == epochs
+    assert make_remedy("unlearn", epochs=7).task(case(), seed=0).config.epochs == 7
+    assert make_remedy("finetune").task(case(), seed=0).config.epochs == enough_epochs(48, 16)
 
 
 def test_half_of_a_batch_carries_the_trigger_where_it_was_found():
