@@ -43,16 +43,16 @@ def audit(
     out: Annotated[
         Path | None, typer.Option(help="Folder of the study to make, when there is none.")
     ] = None,
+    distillation_set: Annotated[
+        str | None,
+        typer.Option(help="Images that the students were distilled on; they are screened."),
+    ] = None,
     references: Annotated[
         str | None,
         typer.Option(
             help="Honest students: how many to distill, or a folder of them (default: those of "
             "the study, else as the budget says)."
         ),
-    ] = None,
-    distillation_set: Annotated[
-        str | None,
-        typer.Option(help="Images that these students were distilled on, to be screened."),
     ] = None,
     budget: Annotated[
         str, typer.Option(help="fast (patches, no references), standard or thorough.")
@@ -99,6 +99,10 @@ def audit(
             assert teacher is not None
             assert images is not None
             assert out is not None
+            if distillation_set is not None:
+                from analysis.study.experiment_checks import glance
+
+                glance(distillation_set)
             study, names = _compared(teacher, names, images, out, trust_code, device, progress)
             images = None
         elif images is None and not as_json:

@@ -59,6 +59,17 @@ def recovered_of(study: Study, report: AuditReport) -> Recovered | None:
     return Recovered(family=family, target=target, parts=parts) if parts else None
 
 
+def localization_of(study: Study, report: AuditReport) -> Mapping[str, Any] | None:
+    """How the pair's maps lie on the trigger that the verdict points to, or None.
+
+    A record of another class than the report's is that of an earlier audit.
+    """
+    record = study.record(f"localization/{report.student}")
+    if record is None or report.target_class is None or not record.get("recovered"):
+        return None
+    return record if record.get("target_class") == report.target_class else None
+
+
 def repairs_of(study: Study, student: str) -> list[Mapping[str, Any]]:
     """What was tried on ``student``, in the order it was tried."""
     return list(study.record(f"repair/{student}", []))

@@ -51,7 +51,7 @@ def _cells(finding: Finding, class_names: Sequence[str]) -> list[str]:
         shown += " (fitted tail)"
     null = f"{min(finding.null):.2f} to {max(finding.null):.2f}" if finding.null else "none"
     label = "" if finding.target_class is None else class_names[finding.target_class]
-    value = "" if finding.statistic is None else f"{finding.statistic:.2f}"
+    value = "not run" if finding.statistic is None else f"{finding.statistic:.2f}"
     cost = f"{finding.seconds:.0f}"
     return [plain(finding.title), plain(label), value, null, shown, cost]
 
@@ -63,4 +63,8 @@ def _trusted(report: AuditReport) -> str:
     source = report.trusted.get("source") or "given"
     if report.trusted.get("inspection_set"):
         source = f"the study's inspection set ({source})"
-    return f"{source}: {split}; references: {report.trusted.get('references')}"
+    said = f"{source}: {split}; references: {report.trusted.get('references')}"
+    screened = report.trusted.get("distillation_set")
+    if screened is not None:
+        said += f"; distillation set screened: {screened['n']} images of {screened['source']}"
+    return said

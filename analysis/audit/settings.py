@@ -12,6 +12,12 @@ from analysis.errors import ConfigError, nearest
 MASK_ONLY = ("mask",)
 ALL_FAMILIES = ("mask", "spatial", "frequency", "warp")
 BUDGETS = ("fast", "standard", "thorough")
+BASELINES: Mapping[str, str] = {
+    "sticker_bank": "Ready stickers",
+    "strip": "STRIP",
+    "neural_cleanse": "Neural Cleanse, student alone (for contrast)",
+}
+"""Tests beside the inversion by name, with the title of one that was not run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,23 +59,33 @@ class InversionConfig(Config):
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What an audit may cost: families, restarts, references, and the tests shown for contrast."""
+    """What an audit may cost: families, restarts, references, and the tests beside the inversion.
+
+    ``baselines`` are of :data:`BASELINES`; ``localize`` says whether the recovered trigger is
+    explained on images.
+    """
 
     name: str
     families: tuple[str, ...]
     restarts: int
     references: int
     baselines: tuple[str, ...] = ()
+    localize: bool = False
 
 
 _BUDGETS: Mapping[str, Budget] = {
     budget.name: budget
     for budget in (
         Budget("fast", MASK_ONLY, 2, 0),
-        Budget("standard", ALL_FAMILIES, 2, 5),
-        Budget("thorough", ALL_FAMILIES, 3, 19, ("neural_cleanse",)),
+        Budget("standard", ALL_FAMILIES, 2, 5, ("sticker_bank",), localize=True),
+        Budget("thorough", ALL_FAMILIES, 3, 19, tuple(BASELINES), localize=True),
     )
 }
+
+
+def budgets_with(baseline: str) -> tuple[str, ...]:
+    """The budgets that ``baseline`` is part of, the cheapest first."""
+    return tuple(name for name, budget in _BUDGETS.items() if baseline in budget.baselines)
 
 
 def find_budget(name: str) -> Budget:

@@ -2,7 +2,8 @@
 
 Trusted images are split by sample id: one part to distill references on, one to search triggers
 on, one to read their size and flip rates on. Truth that a study may hold about an attack (its
-conditions, roles, recipes) is never read.
+conditions, roles, recipes) plays no part in a verdict; only the maps that explain one are held
+against it, afterwards.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import torch
 from analysis.audit.families import FAMILIES
 from analysis.audit.inversion import Inverted, Trusted
 from analysis.audit.null import judge_sizes, null_fit, split_by_id
-from analysis.audit.record import FamilySizes
+from analysis.audit.record import AuditReport, FamilySizes
 from analysis.audit.settings import find_budget
 from analysis.audit.verdict import Case, decide
 from analysis.data.imageset import ImageSet
@@ -27,15 +28,15 @@ from analysis.models.handle import ModelHandle
 from analysis.records import REFERENCE, TEACHER, Finding
 from analysis.store import Progress, Study, StudyWriter, silent, workspace_cache, writing
 from analysis.store.files import write_array
-from analysis.study.audit_contrast import neural_cleanse
+from analysis.study.audit_beside import Beside, suspect_of
 from analysis.study.audit_inversion import Bench, invert_all
 from analysis.study.audit_references import References, find_references, stored_order
+from analysis.study.audit_screening import DistillationSets, ScreenedSets, screen_sets
 from analysis.study.audit_settings import AuditConfig
 from analysis.study.classes import plan_classes
 from analysis.study.images import images_of_study, load_image_set
 from analysis.study.models import load_stored
-from analysis.study.screening import SET as DISTILLATION
-from analysis.study.screening import put_screening, screen_images
+from analysis.study.probes import Probed
 from analysis.study.stages import CompareConfig, Workbench
 
 INSPECTION = "inspection"
@@ -49,7 +50,7 @@ def audit_study(
     students: Sequence[str] = (),
     images: str | None = None,
     references: str | Path | None = None,
-    distillation: str | None = None,
+    distillation: DistillationSets = None,
     config: AuditConfig | None = None,
     evidence: Mapping[str, Sequence[Finding]] | None = None,
     trusted_code: Sequence[str | Path] = (),
@@ -60,10 +61,11 @@ def audit_study(
 
     ``images`` is a source of trusted images, by default the study's inspection set.
     ``references`` is a folder of honest students; without one, those that the study holds, else
-    as many as ``config`` asks for are distilled. ``distillation`` is a source of the images that
-    these students were distilled on: they are screened, and the alarms are secondary evidence.
-    ``evidence`` are findings of other tests, by
-    student. Every verdict is stored under ``audit/<student>``. Raises
+    as many as ``config`` asks for are distilled. ``distillation`` is a source of the images
+    that the students were distilled on, or one by student: it is screened, its alarms are
+    secondary evidence. ``evidence`` are findings of other tests, by student. Every verdict is
+    stored under ``audit/<student>``, the screening as ``store_screening`` does, and under
+    ``localization/<student>`` where the recovered trigger shows. Raises
     :class:`~analysis.errors.InputError` before anything is written.
     """
     path, config = Path(folder), config or AuditConfig()
@@ -74,10 +76,11 @@ def audit_study(
             if study.student(name).role == REFERENCE:
                 raise InputError(f"{name!r} is a reference student", expected="one to be audited")
         audit = _Audit(study, config, images, references, trusted_code, device, progress)
+        audit.screen(names, distillation)
         writer = StudyWriter(path)
-        alarms = () if distillation is None else audit.screen(distillation, writer)
         for name in names:
-            audit.judge(name, writer, (*alarms, *(evidence or {}).get(name, ())))
+            audit.judge(name, writer, (evidence or {}).get(name, ()))
+        audit.sets.put(writer)
         return writer.publish(study.manifest)
 
 
@@ -103,10 +106,15 @@ class _Audit:
         limits = {"optimize": config.search.images, "measure": 4 * config.search.measured}
         some = {part: self.parts[part][:limit] for part, limit in limits.items()}
         self.trusted = Trusted(*(self.images.rows(some[part]) for part in limits))
-        self.screened = False
         self.bench = Bench(self.cache, self.teacher, self.trusted, config.inversion, progress)
+        self.sets = ScreenedSets()
 
-    def _load(self, source: str | None, name: str = "trusted") -> ImageSet:
+    def screen(self, names: Sequence[str], given: DistillationSets) -> None:
+        """Screen what the students were distilled on, where that is known."""
+        bench = Workbench(self.cache, CompareConfig(), self.progress)
+        self.sets = screen_sets(bench, self.teacher, names, given)
+
+    def _load(self, source: str | None) -> ImageSet:
         if source is None:
             return images_of_study(self.study)
         size = self.study.inspection.height
@@ -114,7 +122,7 @@ class _Audit:
         images = load_image_set(
             self.cache,
             source,
-            name=name,
+            name="trusted",
             size=square,
             channels=self.teacher.in_channels,
             progress=self.progress,
@@ -122,15 +130,6 @@ class _Audit:
         # In the order of the teacher's classes, whatever order the source has.
         plan = plan_classes(images, self.teacher, {})
         return replace(images, labels=plan.labels, class_names=plan.names)
-
-    def screen(self, source: str, writer: StudyWriter) -> tuple[Finding, ...]:
-        """Screen the images that the students were distilled on; keep the scores, return alarms."""
-        settings = CompareConfig.from_mapping(dict(self.study.manifest.config))
-        bench = Workbench(self.cache, settings, self.progress)
-        found = screen_images(bench, self.teacher, self._load(source, DISTILLATION))
-        put_screening(writer, found)
-        self.screened = True
-        return found.screening.alarms
 
     def judge(self, name: str, writer: StudyWriter, evidence: Sequence[Finding]) -> None:
         """Audit one student and hand the result to ``writer``."""
@@ -146,23 +145,47 @@ class _Audit:
             self.trusted_code,
             self.progress,
         )
-        own = invert_all(self.bench, name, student, stored_order(self.study, name))
+        order = stored_order(self.study, name)
+        own = invert_all(self.bench, name, student, order)
         others = [
             invert_all(self.bench, other, handle, references.orders[other])
             for other, handle in references.handles.items()
         ]
-        shown = (*evidence, *self._contrast(name, student))
-        report = decide(self._case(name, student, own, others, references, shown))
+        beside = Beside(
+            bench=self.bench,
+            student=Probed(name=name, handle=student, order=order),
+            references=[
+                Probed(name=other, handle=handle, order=references.orders[other])
+                for other, handle in references.handles.items()
+            ],
+            class_names=self.study.class_names,
+        )
+        case = self._case(name, student, own, others, references)
+        suspect = suspect_of(own, case.extreme.family, case.extreme.target_class)
+        findings = beside.findings(find_budget(self.config.budget), suspect)
+        report = decide(replace(case, secondary=(*evidence, *self.sets.evidence(name), *findings)))
         writer.records[f"audit/{name}"] = report.to_json()
         for key, path in self._arrays(name, own).items():
             writer.put_array(key, path)
+        self._localize(writer, beside, report, own)
 
-    def _contrast(self, name: str, student: ModelHandle) -> tuple[Finding, ...]:
-        """What the budget shows beside the primary test."""
-        if "neural_cleanse" not in find_budget(self.config.budget).baselines:
-            return ()
-        names, order = self.study.class_names, stored_order(self.study, name)
-        return (neural_cleanse(self.bench, name, student, names, order),)
+    def _localize(
+        self,
+        writer: StudyWriter,
+        beside: Beside,
+        report: AuditReport,
+        own: Mapping[str, Inverted],
+    ) -> None:
+        """Explain the trigger of the class that the verdict points to, where the budget does."""
+        family, label = report.family, report.target_class
+        if not find_budget(self.config.budget).localize or family is None or label is None:
+            return
+        suspect = suspect_of(own, family, label)
+        if suspect is not None:
+            found = beside.localized(self.study, suspect, self.trusted_code, self.device)
+            writer.records.update(found.records)
+            for key, path in found.arrays.items():
+                writer.put_array(key, path)
 
     def _wanted(self) -> int | None:
         """How many references to make; None leaves it to what the study holds."""
@@ -175,7 +198,6 @@ class _Audit:
         own: Mapping[str, Inverted],
         others: Sequence[Mapping[str, Inverted]],
         references: References,
-        evidence: Sequence[Finding],
     ) -> Case:
         families = {family: _sizes(family, one, others) for family, one in own.items()}
         extreme = judge_sizes(
@@ -187,9 +209,8 @@ class _Audit:
             class_names=self.study.class_names,
             families=families,
             extreme=extreme,
-            secondary=evidence,
             null_fit=self._fit(name, student, references),
-            not_tested=self._not_tested(references),
+            not_tested=self._not_tested(name, references),
             budget=self.config.budget,
             seconds_subject=sum(one.seconds for one in own.values()),
             seconds_references=references.seconds
@@ -202,6 +223,7 @@ class _Audit:
                 "inspection_set": self.is_inspection,
                 "parts": {part: len(rows) for part, rows in self.parts.items()},
                 "references": references.said,
+                "distillation_set": self.sets.said(name),
             },
         )
 
@@ -231,15 +253,15 @@ class _Audit:
             reasons.append("the student was repaired and the references were not")
         return f"{_FIT}: {', '.join(reasons)}" if reasons else None
 
-    def _not_tested(self, references: References) -> tuple[str, ...]:
+    def _not_tested(self, name: str, references: References) -> tuple[str, ...]:
         missing = [
-            f"{FAMILIES[name].title.lower()} triggers"
-            for name in FAMILIES
-            if name not in self.config.inversion.families
+            f"{FAMILIES[family].title.lower()} triggers"
+            for family in FAMILIES
+            if family not in self.config.inversion.families
         ]
         if not references.handles:
             missing.append("how unusual the smallest trigger is: there are no reference students")
-        if not self.screened:
+        if name not in self.sets.by_student:
             missing.append("the images that the student was distilled on")
         return tuple(missing)
 

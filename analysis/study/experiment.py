@@ -40,23 +40,31 @@ def run_experiment(
     check_experiment(experiment, trusted_code)
     keys = find_keys(experiment)
     study = _finished(experiment, keys)
+    out = experiment.out
+    folder = out.with_name(f"{out.name}.run") if runs is None else Path(runs)
+    run = ExperimentRun(experiment, keys, folder, tuple(trusted_code), progress)
     if study is None:
-        out = experiment.out
-        folder = out.with_name(f"{out.name}.run") if runs is None else Path(runs)
-        study = ExperimentRun(experiment, keys, folder, tuple(trusted_code), progress).complete()
-    return _audited(study, experiment, tuple(trusted_code), progress)
+        study = run.complete()
+    return _audited(study, run, tuple(trusted_code), progress)
 
 
 def _audited(
-    study: Study, experiment: Experiment, trusted_code: tuple[str | Path, ...], progress: Progress
+    study: Study, run: ExperimentRun, trusted_code: tuple[str | Path, ...], progress: Progress
 ) -> Study:
-    """Audit the students that this plan has not audited yet."""
-    plan = experiment.audit
+    """Audit the students that this plan has not audited yet, with the images they learnt from."""
+    plan = run.experiment.audit
     if plan is None:
         return study
+    known: dict[str, str] = run.distillation_sets()
+    if plan.distillation_set is not None:
+        known = dict.fromkeys(study.students, plan.distillation_set)
     settings = {**plan.config.inversion.key(), "references": plan.references}
     asked = json.loads(json.dumps({"budget": plan.budget, **settings}))
-    missing = [name for name in study.students if _asked(study, name) != asked]
+    missing = [
+        name
+        for name in study.students
+        if _asked(study, name) != asked or (name in known and not _screened(study, name))
+    ]
     if not missing:
         return study
     return audit_study(
@@ -64,9 +72,10 @@ def _audited(
         students=missing,
         images=plan.images,
         references=plan.given,
+        distillation=known,
         config=plan.config,
         trusted_code=trusted_code,
-        device=experiment.device,
+        device=run.experiment.device,
         progress=progress,
     )
 
@@ -78,6 +87,12 @@ def _asked(study: Study, student: str) -> dict[str, Any] | None:
         return None
     settings = {key: value for key, value in found["settings"].items() if key != "family"}
     return {"budget": found["budget"], **settings}
+
+
+def _screened(study: Study, student: str) -> bool:
+    """Whether the audit that the study holds of ``student`` screened what it was distilled on."""
+    trusted = study.record(f"audit/{student}", {}).get("trusted") or {}
+    return trusted.get("distillation_set") is not None
 
 
 def poison_report(study: Study) -> PoisonReport | None:

@@ -38,6 +38,8 @@ def check_experiment(experiment: Experiment, trusted_code: Collection[str | Path
     else:
         shape = first.image_shape
         names = _taught_classes(seen.get("teacher", first))
+    if experiment.audit is not None and experiment.audit.distillation_set is not None:
+        glance(experiment.audit.distillation_set)
     _check_labels(experiment, first)
     experiment.attack.make_trigger().support(*shape[:2])
     known = names or first.class_names

@@ -295,7 +295,8 @@ def _audit(values: Mapping[str, Any], base: Path, seed: int) -> AuditPlan | None
     with _section("audit"):
         given = dict(values["audit"])
         search = {"seed": seed, **dict(given.pop("search", {}))}
-        for key, locate in (("images", _source), ("given", _located)):
+        sources = ("images", _source), ("given", _located), ("distillation_set", _source)
+        for key, locate in sources:
             if isinstance(given.get(key), str):
                 given[key] = locate(given[key], base)
         return AuditPlan.from_mapping({**given, "search": search})

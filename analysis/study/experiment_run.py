@@ -63,6 +63,15 @@ class ExperimentRun:
             progress=self.progress,
         )
 
+    def distillation_sets(self) -> dict[str, str]:
+        """The images that each student was distilled on, where they still lie in the folder.
+
+        What says which of them are poisoned lies beside them and is not among them.
+        """
+        plans = self.experiment.students
+        folders = {name: self._poisoned(plan.half) for name, plan in plans.items()}
+        return {name: str(folder) for name, folder in folders.items() if folder.exists()}
+
     def _of(self, what: str) -> Progress:
         # Every student trains: without its name a stage would look like one that was done.
         return lambda stage, done, total: self.progress(f"{what}: {stage}", done, total)

@@ -154,6 +154,9 @@ class AuditPlan(AuditConfig):
 
     images: str | None = field(None, "trusted images (default: those of inspection)")
     given: str | None = field(None, "a folder of honest students, the references")
+    distillation_set: str | None = field(
+        None, "images that are screened (default: those that each student was distilled on)"
+    )
 
     @property
     def config(self) -> AuditConfig:

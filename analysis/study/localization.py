@@ -23,6 +23,7 @@ from analysis.store import Study
 from analysis.store.files import write_array
 from analysis.study.images import images_of_study
 from analysis.study.models import load_stored
+from analysis.study.probes import Probed
 from analysis.study.recovered import Suspect
 from analysis.study.stages import Products, Workbench
 
@@ -53,6 +54,7 @@ def localize(
     student: str,
     suspect: Suspect,
     *,
+    beside: Probed | None = None,
     config: LocalizationConfig | None = None,
     trusted_code: Sequence[str | Path] = (),
     device: str = "cpu",
@@ -60,7 +62,8 @@ def localize(
     """Explain the pair on affected images, and measure how the maps lie on the trigger.
 
     Affected are images not of the target class that ``student`` answers with it only when they
-    carry the trigger. ``records["localization/<student>"]`` holds, by map (``pair``,
+    carry the trigger. ``beside`` is an honest student, by default the study's first reference.
+    ``records["localization/<student>"]`` holds, by map (``pair``,
     ``occlusion``) and for ``student`` and one reference student beside it, mass, pointing and
     overlap on the recovered region and on the true support where the study shows the trigger;
     arrays ``localization/<student>/{sample_ids, images, region, pair, occlusion}``. A study on
@@ -68,7 +71,7 @@ def localize(
     """
     config = config or LocalizationConfig()
     images = images_of_study(study)
-    models = _models(study, student, trusted_code, device)
+    models = _models(study, student, beside, trusted_code, device)
     rows = _affected(images, models, suspect, config)
     base = f"localization/{student}"
     record: dict[str, Any] = {
@@ -123,19 +126,29 @@ class _Models:
         return self.reference, self.reference_order
 
 
-def _models(study: Study, student: str, trusted_code: Sequence[str | Path], device: str) -> _Models:
+def _models(
+    study: Study,
+    student: str,
+    given: Probed | None,
+    trusted_code: Sequence[str | Path],
+    device: str,
+) -> _Models:
     def order(name: str) -> tuple[int, ...] | None:
         stored = study.record(f"order/{name}")
         return None if stored is None else tuple(stored)
 
-    beside = next((name for name in study.references if name != student), None)
+    beside = given
+    own = next((name for name in study.references if name != student), None)
+    if given is None and own is not None:
+        handle = load_stored(study, own, trusted_code, device)
+        beside = Probed(name=own, handle=handle, order=order(own))
     return _Models(
         teacher=load_stored(study, TEACHER, trusted_code, device),
         student=load_stored(study, student, trusted_code, device),
         order=order(student),
-        reference=None if beside is None else load_stored(study, beside, trusted_code, device),
-        reference_order=None if beside is None else order(beside),
-        reference_name=beside,
+        reference=None if beside is None else beside.handle.to(device),
+        reference_order=None if beside is None else beside.order,
+        reference_name=None if beside is None else beside.name,
     )
 
 

@@ -10,7 +10,7 @@ from dashboard.figures.numbers import NOT_MEASURED, escaped, thousands
 
 def alarm_table(record: Mapping[str, Any], names: Sequence[str]) -> str:
     """The class-level alarms as HTML, one row each: the class, the sentence, the p-value."""
-    rows = "".join(_alarm(alarm, names) for alarm in record.get("alarms", ()))
+    rows = "".join(_alarm(alarm, names) for alarm in record.get("evidence", ()))
     return (
         '<table class="ds-table ds-rows"><thead><tr><th>alarm</th><th>stands out</th>'
         f'<th class="ds-number">p</th></tr></thead>{rows}</table>'

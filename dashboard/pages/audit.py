@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -105,7 +107,7 @@ def _screening(view: View) -> None:
     messages.section(
         "Which distillation images are brittle?",
         f"{thousands(int(images.get('n', 0)))} images, ranked by how far a mild filter moves the "
-        "teacher’s answer. Nothing is known of which were poisoned.",
+        f"teacher’s answer. Nothing is known of which were poisoned.{_taught(view, found.record)}",
     )
     st.html(screening.alarm_table(found.record, view.class_names))
     shown = slice(0, BRITTLE)
@@ -117,6 +119,14 @@ def _screening(view: View) -> None:
             lambda sample: thumbnail_url(sample, loading_audit.SCREENING, view.study.digest),
         )
     )
+
+
+def _taught(view: View, record: Mapping[str, Any]) -> str:
+    """Whose images they are, where this student is not among them."""
+    students = record.get("students")
+    if not students or view.selection.student in students:
+        return ""
+    return f" They taught {escaped(', '.join(students), 120)}, not this student."
 
 
 def exports(view: View) -> list[Export]:

@@ -11,7 +11,7 @@ import streamlit as st
 from analysis.audit.record import AuditReport
 from dashboard import loading_audit, messages
 from dashboard.context import View
-from dashboard.figures import audit_classes, audit_trigger, repairs
+from dashboard.figures import audit_classes, audit_trigger, localization, repairs
 from dashboard.figures.attributions import picture_uri
 from dashboard.figures.chart import CONFIG
 from dashboard.figures.numbers import NOT_MEASURED, count_of, escaped, percent
@@ -79,6 +79,9 @@ def show_recovered(view: View, report: AuditReport) -> None:
     for column, image in zip(columns[1:], found.examples[:EXAMPLES], strict=False):
         with column:
             _picture(picture_uri(image), "on an image", "")
+    lies = loading_audit.localization_of(view.study, report)
+    if lies is not None and lies["target_class"] == found.target:
+        st.html(localization.localization_table(lies))
 
 
 def _share(share: float) -> str:

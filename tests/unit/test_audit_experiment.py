@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from analysis.audit.record import read_audit
-from analysis.errors import ConfigError
+from analysis.errors import ConfigError, InputError
 from analysis.study import audit_inversion
 from analysis.study.experiment import run_experiment
 from analysis.study.experiment_file import read_experiment
@@ -46,6 +46,17 @@ def test_students_are_audited_once_they_are_compared(tmp_path, monkeypatch):
         assert report is not None
         assert report.budget == "fast"
         assert not report.trusted["inspection_set"]
+        assert report.trusted["distillation_set"]["n"] == 48
+        tests = [finding.test for finding in report.evidence]
+        assert "brittle_mix" in tests
+        assert "four_cells" not in tests
+    # Each by the images that it was itself distilled on.
+    digests = {
+        read_audit(study, name).trusted["distillation_set"]["digest"]
+        for name in ("backdoored", "honest")
+    }
+    assert len(digests) == 2
+    assert set(study.record("screening")["students"]) < set(study.students)
 
     def no_search(*arguments, **settings):
         raise AssertionError("searched again")
@@ -53,6 +64,15 @@ def test_students_are_audited_once_they_are_compared(tmp_path, monkeypatch):
     monkeypatch.setattr(audit_inversion, "invert", no_search)
     again = run_experiment(read_experiment(tmp_path / "experiment.toml"))
     assert again.digest == study.digest
+
+
+def test_a_named_set_is_looked_for_first(tmp_path):
+    named = AUDIT.replace('"fast"', '"fast"\ndistillation_set = "gone.npz"')
+    with pytest.raises(InputError, match="gone"):
+        run_experiment(read_experiment(written(tmp_path, named)))
+    assert not (tmp_path / "space" / "study").exists()
+    plan = read_experiment(tmp_path / "experiment.toml").audit
+    assert plan.distillation_set == str(tmp_path / "gone.npz")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,16 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from analysis.records import Finding
-from dashboard.figures import audit_classes, audit_evidence, audit_trigger, repairs, screening
+from analysis.store import Study, StudyWriter, writing
+from dashboard.figures import (
+    audit_classes,
+    audit_evidence,
+    audit_trigger,
+    localization,
+    repairs,
+    screening,
+)
+from dashboard.figures.numbers import NOT_MEASURED
 from dashboard.loading import STUDY_VARIABLE
 from dashboard.theme import DARK, LIGHT
 from tests.audited import TARGET, make_audited, repair_entry, report, sizes
@@ -196,9 +205,47 @@ def test_the_table_of_repairs_keeps_failures_and_control() -> None:
     assert "94.0" in table
 
 
+def lies(**changes: Any) -> dict[str, Any]:
+    mass = {"mass": 0.625, "pointing": 1.0, "overlap": 0.5, "area": 0.035, "n": 4}
+    both = {
+        "student": {"recovered": mass, "true": {**mass, "mass": 0.55}},
+        "reference": {"recovered": {**mass, "mass": 0.11}, "true": mass},
+    }
+    return {
+        "n": 4, "recovered": True, "target_class": TARGET, "reference": "<i>honest",
+        "support_overlap": 0.81, "maps": {"pair": both, "occlusion": both}, **changes,
+    }  # fmt: skip
+
+
+def test_maps_are_held_against_the_recovered_trigger() -> None:
+    table = localization.localization_table(lies())
+    for words in ("62.5", "11.0", "3.5", "55.0", "81.0 %", "4 images", "&lt;i&gt;honest"):
+        assert words in table, words
+    alone = lies()
+    del alone["support_overlap"]
+    for found in alone["maps"].values():
+        del found["reference"], found["student"]["true"]
+    table = localization.localization_table({**alone, "reference": None})
+    assert "true" not in table
+    assert NOT_MEASURED in table
+    assert "no image" in localization.localization_table(lies(n=0))
+
+
+def test_the_page_shows_maps_of_the_class_that_the_verdict_points_to(
+    tiny_study: Path, tmp_path: Path, opened: Open
+) -> None:
+    folder = make_audited(tiny_study, tmp_path)
+    for record, shown in ((lies(), True), (lies(target_class=TARGET + 1), False)):
+        with writing(folder):
+            writer = StudyWriter(folder)
+            writer.records["localization/alpha"] = record
+            writer.publish(Study.open(folder).manifest)
+        assert ("62.5" in text_of(opened(folder))) is shown
+
+
 def test_alarms_and_brittle_images_are_listed_as_text() -> None:
     alarm = {"title": "<b>mix</b>", "class": 1, "sentence": "45 %.", "p_value": 0.0001}
-    table = screening.alarm_table({"alarms": [alarm]}, NAMES)
+    table = screening.alarm_table({"evidence": [alarm]}, NAMES)
     assert "<b>mix" not in table
     assert "under 0.001" in table
     gallery = screening.ranked_gallery(["a/1", "a/2"], ["x", "y"], [3.0, 2.0], lambda s: f"/t/{s}")

@@ -96,6 +96,24 @@ def test_a_told_trigger_and_a_student_that_it_does_nothing_to(
     assert not found.arrays
 
 
+def test_a_given_reference_stands_beside(attacked: Study, bench: Workbench) -> None:
+    handle = load_model(str(attacked.weights("honest")))
+    target = attacked.class_names.index(TARGET)
+    found = localize(
+        bench,
+        attacked,
+        "backdoored",
+        red_square(target),
+        beside=Probed(name="given", handle=handle),
+        config=FEW,
+    )
+    record = found.records["localization/backdoored"]
+    assert record["reference"] == "given"
+    for name in ("pair", "occlusion"):
+        assert set(record["maps"][name]) == {"student", "reference"}
+        assert set(record["maps"][name]["reference"]) == {"recovered", "true"}
+
+
 def test_probes_are_findings(attacked: Study, bench: Workbench) -> None:
     images = images_of_study(attacked).rows(np.arange(16))
     teacher, student, other = (
