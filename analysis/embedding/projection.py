@@ -8,8 +8,10 @@ that the two maps can be read side by side; displacement between them is still n
 
 from __future__ import annotations
 
+import contextlib
 import io
 import threading
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -133,27 +135,41 @@ def _umap(
         points, n_neighbors, random_state, "euclidean", knn_indices=indices, knn_dists=distances
     )
     a, b = find_ab_params(1.0, min_dist)
-    layout, _ = simplicial_set_embedding(
-        points,
-        graph,
-        n_components=2,
-        initial_alpha=1.0,
-        a=a,
-        b=b,
-        gamma=1.0,
-        negative_sample_rate=5,
-        n_epochs=epochs,
-        init=_spread(start, random_state),
-        random_state=random_state,
-        metric="euclidean",
-        metric_kwds={},
-        densmap=False,
-        densmap_kwds={},
-        output_dens=False,
-        parallel=False,
-        tqdm_kwds=_epoch_reports(report, epochs),
-    )
+    with _lock_given_back():
+        layout, _ = simplicial_set_embedding(
+            points,
+            graph,
+            n_components=2,
+            initial_alpha=1.0,
+            a=a,
+            b=b,
+            gamma=1.0,
+            negative_sample_rate=5,
+            n_epochs=epochs,
+            init=_spread(start, random_state),
+            random_state=random_state,
+            metric="euclidean",
+            metric_kwds={},
+            densmap=False,
+            densmap_kwds={},
+            output_dens=False,
+            parallel=False,
+            tqdm_kwds=_epoch_reports(report, epochs),
+        )
     return np.asarray(layout, np.float32)
+
+
+@contextlib.contextmanager
+def _lock_given_back() -> Iterator[None]:
+    """Release tqdm's lock when a report raised: tqdm keeps it, and other threads would wait."""
+    from tqdm.auto import tqdm
+
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(RuntimeError, AssertionError, ValueError):  # it was not kept
+            tqdm.get_lock().release()
+        raise
 
 
 def _with_self(neighbors: Neighbors, n_neighbors: int) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -228,3 +229,20 @@ def test_warm_up_runs_and_importing_does_not_load_umap() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout
     assert loaded.strip() == "set()"
+
+
+def test_another_thread_can_fit_after_a_fit_was_stopped() -> None:
+    features, _ = _clusters(60)
+    calls = []
+
+    def stop(stage: str, done: int, total: int) -> None:
+        calls.append(done)
+        if len(calls) == 2:  # the first comes from the fit, this one from within the bar
+            raise Cancelled("stopped")
+
+    with pytest.raises(Cancelled):
+        fit_layout(features, nearest_neighbors(features), seed=0, epochs=20, progress=stop)
+    thread = threading.Thread(target=warm_up, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive()
