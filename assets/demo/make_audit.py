@@ -54,7 +54,7 @@ def make(work: Path, runs: Path) -> None:
         students=tuple(STUDENTS),
         images=TRUSTED,
         references=str(honest),
-        distillation_set=str(poisoned),
+        distillation=str(poisoned),
         config=AuditConfig(budget="standard"),
         progress=show,
     )
