@@ -54,7 +54,7 @@ def make(work: Path, runs: Path) -> None:
         students=tuple(STUDENTS),
         images=TRUSTED,
         references=str(honest),
-        distillation=str(poisoned),
+        distillation={SUBJECT: str(poisoned), "honest": training_images(SHIPPED_SEED)},
         config=AuditConfig(budget="standard"),
         progress=show,
     )
@@ -132,9 +132,10 @@ def pack(folder: Path) -> None:
     study = Study.open(folder)
     references = [f"reference-{seed}" for seed in REFERENCE_SEEDS]
     prefixes = [f"audit/{name}" for name in STUDENTS]
+    explained = [f"localization/{name}" for name in STUDENTS]
     pack_results(
         study,
-        (*prefixes, f"repair/{SUBJECT}", "screening"),
+        (*prefixes, *explained, f"repair/{SUBJECT}", "screening"),
         ("teacher", *STUDENTS, *references),
         FINDINGS,
         keep=lambda key, values: shown_part(study, key, values),
