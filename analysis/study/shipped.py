@@ -39,17 +39,23 @@ def pack_results(
     """Write what ``study`` holds under ``prefixes`` to the pack at ``path``.
 
     That is records, arrays and thumbnails. ``models`` are those the results were computed of;
-    their digests bind the pack. ``keep(key, values)``
-    returns the part of an array that is packed, or None. Floating-point arrays are kept in half
-    precision. Raises :class:`InputError` when there is nothing to pack.
+    their digests bind the pack. ``keep(key, values)`` returns the part of an array that is packed,
+    or None. Floating-point arrays are kept in half precision. Raises :class:`InputError` when
+    there is nothing to pack.
     """
     wanted = tuple(prefixes)
     records = {key: value for key, value in study.manifest.records.items() if _under(key, wanted)}
     if not records:
         raise InputError(f"{study.path} has no results under {', '.join(wanted)}")
-    arrays = {
-        key: _halved(study.array(key)) for key in study.manifest.arrays if _under(key, wanted)
-    }
+    arrays = {}
+    for key in study.manifest.arrays:
+        kept = keep(key, study.array(key)) if _under(key, wanted) else None
+        if kept is not None:
+            arrays[key] = _halved(kept)
+    for name, file_name in study.manifest.thumbnails.items():
+        if _under(name, wanted):
+            picture = (study.path / file_name).read_bytes()
+            arrays[f"{_PICTURES}{name}"] = np.frombuffer(picture, dtype=np.uint8)
     index = {
         "records": records,
         "models": {name: study.models[name].digest for name in models},
