@@ -42,12 +42,8 @@ def sizes_figure(
 
 def _target_text(values: np.ndarray, target: int, unit: str) -> str:
     others = np.delete(values, target)
-    text = f"{values[target]:.3g} {charted(_short(unit))}"
+    text = f"{values[target]:.3g}" + (" px" if unit == "pixels" else "")
     return f"{text}; next smallest {others.min():.3g}" if len(others) else text
-
-
-def _short(unit: str) -> str:
-    return {"pixels": "px"}.get(unit, unit.split(",")[0])
 
 
 def _null(figure: go.Figure, place: int, null: np.ndarray, colors: Palette) -> None:
@@ -76,7 +72,9 @@ def _squares(
     words = ["at most " if sizes.censored[row] else "" for row in rows]
     figure.add_scatter(
         x=rows, y=values[rows], mode="markers",
-        marker={"symbol": symbols, "size": 9, "color": color, "line": {"width": 1.4}},
+        marker={
+            "symbol": symbols, "size": 9, "color": color, "line": {"width": 1.4, "color": color},
+        },
         customdata=[(charted(names[row], 30), word) for row, word in zip(rows, words, strict=True)],
         hovertemplate=f"%{{customdata[0]}}: %{{customdata[1]}}%{{y:.3g}} {charted(sizes.unit)}"
         "<extra></extra>",

@@ -8,7 +8,7 @@ from typing import Literal
 from analysis.audit.record import AuditReport
 from analysis.records import Finding, Interval
 from dashboard.figures.intervals import interval_glyph
-from dashboard.figures.numbers import NOT_MEASURED, escaped
+from dashboard.figures.numbers import MINUS, NOT_MEASURED, escaped, sentence_case
 from dashboard.theme import Palette
 
 State = Literal["outside", "weaker", "inside", "not_run"]
@@ -75,11 +75,11 @@ def _p(value: float) -> str:
 
 
 def _row(finding: Finding, names: Sequence[str], colors: Palette) -> str:
-    state = state_of(finding)
+    state, title = state_of(finding), escaped(sentence_case(finding.title), 90)
     quiet = " ds-quiet" if state == "not_run" else ""
     return (
         f"<tr><td>{state_mark(state)}</td>"
-        f'<td class="ds-wrap{quiet}"><span class="ds-test">{escaped(finding.title, 90)}</span>'
+        f'<td class="ds-wrap{quiet}"><span class="ds-test">{title}</span>'
         f'{_primary(finding)}<div class="ds-sub">{escaped(finding.sentence, 400)}</div></td>'
         f'<td class="ds-number">{_value(finding, names, state)}</td>'
         f"<td>{_glyph(finding, colors, state)}</td>"
@@ -98,7 +98,11 @@ def _value(finding: Finding, names: Sequence[str], state: State) -> str:
     target = ""
     if finding.target_class is not None:
         target = f"<div class='ds-sub'>“{escaped(names[finding.target_class], 24)}”</div>"
-    return f'<span class="{kind}">{finding.statistic:.2f}</span>{target}'
+    return f'<span class="{kind}">{_written(finding.statistic)}</span>{target}'
+
+
+def _written(value: float) -> str:
+    return f"{value:.2f}".replace("-", MINUS)
 
 
 def _glyph(finding: Finding, colors: Palette, state: State) -> str:

@@ -104,6 +104,11 @@ def ranked(null: Null) -> str:
     return f"{null.rank} reference students"
 
 
+def sentence_case(text: object) -> str:
+    """``text`` with its first letter in upper case, the rest as it is."""
+    return str(text)[:1].upper() + str(text)[1:]
+
+
 def compact(value: float) -> str:
     """A count with its magnitude: ``272 k``, ``41.6 M``, ``1.25 G``."""
     for limit, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):

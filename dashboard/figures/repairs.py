@@ -100,7 +100,7 @@ def _row(
 ) -> str:
     rate, kept = (Interval.from_json(values.get(name)) for name in (measure, keeps))
     change = Interval.from_json((difference or {}).get(keeps))
-    small = f' <span class="ds-faint">{escaped(below, 30)}</span>' if below else ""
+    small = f' <span class="ds-faint ds-nowrap">{escaped(below, 30)}</span>' if below else ""
     return (
         f'<tr><td class="ds-wrap"><span class="ds-test">{escaped(title, 60)}</span>{small}</td>'
         f"<td>{_bar(rate, colors)}</td>"

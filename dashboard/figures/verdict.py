@@ -62,7 +62,8 @@ def verdict_line(
     towards = _target(record, class_names) if record.get("verdict") != "no_evidence_found" else ""
     if towards and record.get("verdict") == "suspicious":
         towards = f",{towards}"
-    below = " ".join(filter(None, (_found(record), state.below, _left_out(record))))
+    found = _found(record, state.title)
+    below = " ".join(filter(None, (found, state.below, _left_out(record))))
     more = ""
     if address is not None:
         more = f'<a class="ds-link ds-more" href="{address}">{state.more}</a>'
@@ -85,12 +86,16 @@ def _target(record: Mapping[str, Any], class_names: Sequence[str]) -> str:
     return f" towards “{escaped(class_names[target], 40)}”"
 
 
-def _found(record: Mapping[str, Any]) -> str:
-    """The record's own sentence, else that of its primary test."""
+def _found(record: Mapping[str, Any], title: str) -> str:
+    """The record's own sentence, else that of its primary test; what the title says is left out."""
     rows = record.get("evidence")
     evidence = [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
     primary = next((row for row in evidence if row.get("primary")), {})
-    return _sentence(record.get("sentence") or primary.get("sentence"))
+    text = record.get("sentence") or primary.get("sentence")
+    if isinstance(text, str) and text.startswith(title):
+        said, colon, rest = text.partition(": ")
+        text = rest[:1].upper() + rest[1:] if colon else said
+    return _sentence(text)
 
 
 def _left_out(record: Mapping[str, Any]) -> str:

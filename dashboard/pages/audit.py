@@ -35,12 +35,12 @@ def show(view: View) -> None:
         if report is not None:
             _evidence(view, report)
             show_classes(view, report, key="audit")
-        _screening(view)
     with right:
         if report is not None:
             show_recovered(view, report)
         _repairs(view)
-        four_cells(view)
+    four_cells(view)
+    _screening(view)
 
 
 def _how_to_audit(view: View) -> None:

@@ -74,11 +74,12 @@ def show_recovered(view: View, report: AuditReport) -> None:
         _picture(
             audit_trigger.trigger_picture(found.family, found.parts, view.colors),
             "recovered",
-            audit_trigger.trigger_text(found.family, found.parts),
         )
     for column, image in zip(columns[1:], found.examples[:EXAMPLES], strict=False):
         with column:
-            _picture(picture_uri(image), "on an image", "")
+            _picture(picture_uri(image), "on an image")
+    extent = audit_trigger.trigger_text(found.family, found.parts)
+    st.html(f'<div class="ds-sub">Recovered: {escaped(extent, 90)}.</div>')
     lies = loading_audit.localization_of(view.study, report)
     if lies is not None and lies["target_class"] == found.target:
         st.html(localization.localization_table(lies))
@@ -88,11 +89,11 @@ def _share(share: float) -> str:
     return f"{percent(share)} %" if np.isfinite(share) else NOT_MEASURED
 
 
-def _picture(uri: str | None, title: str, below: str) -> None:
+def _picture(uri: str | None, title: str) -> None:
     if uri is not None:
         st.html(
             f'<img class="ds-map" src="{uri}" alt="{escaped(title)}">'
-            f'<div class="ds-sub"><b>{escaped(title)}</b><br>{escaped(below, 80)}</div>'
+            f'<div class="ds-sub">{escaped(title)}</div>'
         )
 
 
