@@ -149,14 +149,16 @@ def pack(folder: Path) -> None:
 def shown_part(study: Study, key: str, values: np.ndarray) -> np.ndarray | None:
     """What a page shows of an array: the trigger that was pointed to, the most brittle signs.
 
-    Other classes' rows of a recovered trigger are NaN (zero in pictures), other families and
-    other signs are left out.
+    Other classes' rows of a recovered trigger are NaN (zero in pictures), other families, other
+    signs and the maps behind the localization are left out.
     """
     if key.startswith("screening/"):
         ids = np.asarray(study.array("screening/ids"))
         wanted = study.record("screening")["most_brittle"]
         rows = {str(name): row for row, name in enumerate(ids.tolist())}
         return np.asarray(values)[[rows[name] for name in wanted]]
+    if key.startswith("localization/"):
+        return None
     _, student, family, _ = key.split("/")
     found = read_audit(study, student)
     if found is None or found.primary is None or family != found.family:
