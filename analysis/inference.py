@@ -51,7 +51,7 @@ def run_inference(
     images: ImageSet,
     *,
     layers: Sequence[str] = (PENULTIMATE,),
-    batch_size: int = 256,
+    batch_size: int = 64,
     workdir: Path,
     progress: Progress | None = None,
 ) -> InferenceFiles:
