@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import streamlit as st
 
@@ -71,11 +73,7 @@ def _row(look: Look, name: str, part: str, check: Check) -> str:
             f'<div><img src="{picture}" alt="{alt}" title="{alt}">'
             f'<span class="ds-sub{bad}">{better}</span></div>'
         )
-    worse = " ds-alarm" if check.infidelity >= check.moved_infidelity else ""
-    numbers = (
-        f'<div><span class="ds-strong{worse}">{nats(check.infidelity)}</span>'
-        f' <span class="ds-faint">({nats(check.moved_infidelity)})</span></div>'
-    )
+    numbers = f"<div>{_infidelity(check)}</div>"
     return f'<div class="ds-strong">{name}</div>{"".join(cells)}{numbers}'
 
 
@@ -103,3 +101,14 @@ def _said(look: Look, answer: tuple[int, float]) -> str:
 def _usual(look: Look, hiding: Hiding) -> str:
     name = escaped(look.names[hiding.usual[0]], 24)
     return f"“{name}” {probability(hiding.usual[1])} % in {hiding.times} of {hiding.draws} draws"
+
+
+def _infidelity(check: Check) -> str:
+    """The number beside that of moved maps; a map that no change moves has none."""
+    if not math.isfinite(check.infidelity):
+        return '<span class="ds-faint">not defined</span>'
+    worse = " ds-alarm" if check.infidelity >= check.moved_infidelity else ""
+    return (
+        f'<span class="ds-strong{worse}">{nats(check.infidelity)}</span>'
+        f' <span class="ds-faint">({nats(check.moved_infidelity)})</span>'
+    )

@@ -167,3 +167,15 @@ def test_the_route_answers_once_something_is_done() -> None:
     assert asked == [[3, 14]] * 3
     for query in ("", "for=", "for=x", "for=1;2", f"for={'9' * 12}"):
         assert status(done, query) == 404
+
+
+def test_an_infidelity_that_is_not_defined_is_said_in_words() -> None:
+    from types import SimpleNamespace
+
+    from dashboard.pages.inspect_trust import _infidelity
+
+    undefined = SimpleNamespace(infidelity=float("nan"), moved_infidelity=float("nan"))
+    assert "not defined" in _infidelity(undefined)
+    worse = SimpleNamespace(infidelity=0.9, moved_infidelity=0.8)
+    assert "ds-alarm" in _infidelity(worse)
+    assert "0.90" in _infidelity(worse)
