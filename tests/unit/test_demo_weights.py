@@ -14,8 +14,19 @@ from analysis.distillation.history import History
 from analysis.errors import InputError
 from analysis.models.loading import load_model
 from analysis.study import demo
-from analysis.study.demo import ASSETS, ATTACK, EPOCHS, IMAGES, STUDENTS, checkpoint_name
+from analysis.study.demo import (
+    ASSETS,
+    ATTACK,
+    EPOCHS,
+    FINDINGS,
+    IMAGES,
+    REFERENCE_SEEDS,
+    REPAIRED,
+    STUDENTS,
+    checkpoint_name,
+)
 
+REFERENCES = tuple(f"reference-{seed}" for seed in REFERENCE_SEEDS)
 FILES = ("teacher", *STUDENTS)
 CHECKPOINTS = [(name, epoch) for name, epochs in EPOCHS.items() for epoch in epochs]
 
@@ -49,6 +60,7 @@ def test_the_demo_stays_small():
 
 def test_no_file_lies_there_that_the_demo_does_not_read():
     names = {*FILES, *(checkpoint_name(*checkpoint) for checkpoint in CHECKPOINTS)}
+    names |= {*REFERENCES, REPAIRED}
     assert {path.stem for path in ASSETS.glob("*.safetensors")} == names
 
 
@@ -83,9 +95,26 @@ def test_a_checkpoint_is_an_epoch_of_its_student_in_half_precision(student, epoc
 def test_the_checkpoints_are_no_models_of_their_own():
     students = demo._students(demo._weights())
     roles = {name: student.role for name, student in students.items()}
-    assert {name: role for name, role in roles.items() if role != "checkpoint"} == STUDENTS
+    others = {**dict.fromkeys(REFERENCES, "reference"), REPAIRED: "repaired"}
+    assert {name: role for name, role in roles.items() if role != "checkpoint"} == {
+        **STUDENTS,
+        **others,
+    }
+    assert students[REPAIRED].parent == "backdoored"
     rows = [(row.parent, row.epoch) for row in students.values() if row.role == "checkpoint"]
     assert rows == CHECKPOINTS
+
+
+def test_the_findings_are_bound_to_these_very_models():
+    with np.load(FINDINGS, allow_pickle=False) as file:
+        index = json.loads(bytes(file["index"]).decode())
+    assert set(index["models"]) == {"teacher", *STUDENTS, *REFERENCES}
+    for name, digest in index["models"].items():
+        assert load_model(str(ASSETS / f"{name}.safetensors")).digest == digest
+    assert {f"audit/{name}" for name in STUDENTS} <= set(index["records"])
+    tried = index["records"]["repair/backdoored"]
+    assert any(entry["control"] for entry in tried)
+    assert REPAIRED in {entry["student"] for entry in tried}
 
 
 def test_the_log_holds_every_epoch(log):
