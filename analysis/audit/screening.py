@@ -136,11 +136,7 @@ def _mix_alarm(score: np.ndarray, answer: np.ndarray, names: Sequence[str], top:
     return Finding(
         test="brittle_mix",
         title="classes of the most brittle images",
-        target_class=place,
-        statistic=float(values[place]),
-        p_value=p_value,
-        p_kind=None if p_value is None else "model",
-        scores=tuple(values.tolist()),
+        **_extreme(values, place, p_value),
         sentence=(
             f"Of the {count} images whose answer breaks most easily the teacher calls "
             f"{100 * seen[place] / count:.1f} % {names[place]!r}; of all images it is "
@@ -160,11 +156,7 @@ def _flip_alarm(
     return Finding(
         test=f"flip_rate_{name}",
         title=f"answers that {title} changes, by class",
-        target_class=place,
-        statistic=float(values[place]),
-        p_value=p_value,
-        p_kind=None if p_value is None else "model",
-        scores=tuple(values.tolist()),
+        **_extreme(values, place, p_value),
         sentence=(
             f"{title} changes {_percent(share[place])} of the answers {names[place]!r}; over all "
             f"images it is {_percent((answer != filtered).mean())}."
@@ -180,16 +172,23 @@ def _label_alarm(answer: np.ndarray, labels: np.ndarray, names: Sequence[str]) -
     return Finding(
         test="label_disagreement",
         title="answers that contradict the set's own labels, by class",
-        target_class=place,
-        statistic=float(values[place]),
-        p_value=p_value,
-        p_kind=None if p_value is None else "model",
-        scores=tuple(values.tolist()),
+        **_extreme(values, place, p_value),
         sentence=(
             f"{_percent(share[place])} of the images that the teacher calls {names[place]!r} have "
             f"another label; over all images it is {_percent((answer != labels).mean())}."
         ),
     )
+
+
+def _extreme(values: np.ndarray, place: int, p_value: float | None) -> dict[str, Any]:
+    """What every alarm says of the class that stands out."""
+    return {
+        "target_class": place,
+        "statistic": float(values[place]),
+        "p_value": p_value,
+        "p_kind": None if p_value is None else "model",
+        "scores": tuple(values.tolist()),
+    }
 
 
 def _percent(share: float) -> str:

@@ -75,7 +75,7 @@ def test_a_sticker_is_placed_watched_explained_and_kept(page: Any, own_study: Pa
 
     page.locator(".st-key-pick_method").click()
     page.get_by_role("option", name="Input times gradient").click()
-    page.get_by_text("none promised").first.wait_for(timeout=180_000)
+    page.get_by_text("none promised").first.wait_for()
 
     page.locator(".st-key-keep button").first.click()
     page.get_by_label("Name", exact=True).fill("My note")
