@@ -44,9 +44,17 @@ def page(chromium: str, own_study: Path) -> Iterator[Any]:
         browser.close()
 
 
+# While Streamlit draws the next run it keeps the former one's chart beside it for a moment.
+BARS = '.st-key-answers_chart:not([data-retained="true"])'
+OTHER_BARS = f"""before => {{
+  const chart = document.querySelector('{BARS}');
+  return chart !== null && chart.innerText !== before;
+}}"""
+
+
 def bars(page: Any) -> str:
     """All the numbers and names of the butterfly."""
-    return str(page.locator(".st-key-answers_chart").inner_text())
+    return str(page.locator(BARS).inner_text())
 
 
 def click_on_image(page: Any, across: float, down: float) -> None:
@@ -58,18 +66,12 @@ def test_a_sticker_is_placed_watched_explained_and_kept(page: Any, own_study: Pa
     before = bars(page)
     page.locator(".st-key-what_if_on label").click()
     page.get_by_text(ANSWERED).wait_for()
-    page.wait_for_function(
-        "before => document.querySelector('.st-key-answers_chart').innerText !== before",
-        arg=before,
-    )
+    page.wait_for_function(OTHER_BARS, arg=before)
     first = bars(page)
 
     click_on_image(page, 0.25, 0.75)
     page.locator('[data-testid="stSliderThumbValue"]', has_text="24").first.wait_for()
-    page.wait_for_function(
-        "before => document.querySelector('.st-key-answers_chart').innerText !== before",
-        arg=first,
-    )
+    page.wait_for_function(OTHER_BARS, arg=first)
     page.get_by_text(ANSWERED).wait_for()
     page.locator(".ds-region").first.wait_for()
 
