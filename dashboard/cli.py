@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
+from analysis.data.bundled import RENDERERS
 from analysis.errors import Cancelled, DistillscopeError, InputError
 from analysis.records import TEACHER
 from analysis.store import Study, delete_orphans, holding_workspace, workspace_cache
@@ -372,6 +373,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     0 done, 1 a defect of ours, 2 bad input, 3 a requirement failed, 130 cancelled.
     """
+    if arguments is None:
+        os.environ.setdefault(RENDERERS, str(min(2, os.cpu_count() or 1)))
     sys.exit(_run(arguments))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,6 +16,10 @@ from analysis.store import Progress
 _DIGITS_TRAIN = 1297
 _SIGNS_COUNT = {"train": 6000, "test": 2000}
 _SIGNS_LIMIT = 1_000_000
+RENDERERS = "DISTILLSCOPE_RENDERERS"
+"""How many processes render road signs: more than one only where the program that runs may be
+imported by them, as the command line may."""
+_WORTH_A_PROCESS = 500
 
 
 def list_digits(location: Location, progress: Progress | None = None) -> Listing:
@@ -48,7 +54,9 @@ def list_signs(location: Location, progress: Progress | None = None) -> Listing:
     _no_more_options(location, ("n", "seed"))
     count = _whole_number(location, "n", _SIGNS_COUNT[split], low=1, high=_SIGNS_LIMIT)
     seed = _whole_number(location, "seed", 0, low=0, high=2**31 - 1)
-    signs = render_signs(count, seed=seed, split=split, progress=progress)
+    asked = os.environ.get(RENDERERS, "")
+    processes = int(asked) if count >= _WORTH_A_PROCESS and re.fullmatch("[1-9]", asked) else 1
+    signs = render_signs(count, seed=seed, split=split, processes=processes, progress=progress)
     ids = [key.split("/", 1)[1] for key in signs.sample_ids.tolist()]
     return _from_arrays(location, signs.images, signs.labels, signs.class_names, ids)
 

@@ -53,7 +53,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.tmp"
         try:
             yield temporary
-            _sync(temporary)
+            # A link is another name of a file that is on the disk already.
+            if temporary.stat().st_nlink == 1:
+                _sync(temporary)
             os.replace(temporary, path)
         finally:
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):

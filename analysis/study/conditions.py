@@ -7,6 +7,7 @@ subset of images that are not of the target class. What was crafted is stored.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.attack.crafting import craft
+from analysis.attack.crafting import Crafted, craft
 from analysis.attack.settings import AttackConfig
 from analysis.attack.triggers import with_trigger
 from analysis.data.conditions import clean_condition
@@ -24,13 +25,16 @@ from analysis.divergence.bootstrap import bootstrap_means
 from analysis.errors import ImageSetError
 from analysis.models.handle import ModelHandle
 from analysis.records import CLEAN, PERTURBATION, TRIGGER, TRIGGER_PERTURBATION, Condition
-from analysis.store import Study
+from analysis.store import Progress, Study
 from analysis.store.files import write_array
 from analysis.study.attack import find_target
 from analysis.study.inference import KEPT_BATCH
+from analysis.study.pairwise import AT_A_TIME, two_at_a_time
 from analysis.study.stages import ConditionConfig, Products, Workbench
 
 VERSION = 1
+# Small batches stay in the processor's caches.
+CRAFTED_AT_A_TIME = 64
 EDITED = "edited"
 """The kind of a condition that a person made of edits."""
 NAMES = {
@@ -144,17 +148,32 @@ def _crafted(
     attack = _attack(config, bench.config.seed)
     perturbation, trigger = attack.make_perturbation(), attack.make_trigger()
 
-    def work(folder: Path) -> Mapping[str, Any]:
-        made = craft(
+    parts = [part for part in np.array_split(rows, AT_A_TIME) if len(part)]
+    done = dict.fromkeys(range(len(parts)), 0)
+
+    def crafted(part: int, progress: Progress) -> Crafted:
+        def report(stage: str, so_far: int, total: int) -> None:
+            done[part] = so_far
+            progress("perturbed images", sum(done.values()), len(rows))
+
+        return craft(
             teacher,
-            images.rows(rows),
+            images.rows(parts[part]),
             perturbation,
             target=target,
             trigger=trigger,
-            progress=lambda _, done, total: bench.progress("perturbed images", done, total),
+            batch_size=CRAFTED_AT_A_TIME,
+            progress=report,
         )
-        write_array(folder / "both.npy", made.both)
-        write_array(folder / "perturbed.npy", made.perturbed)
+
+    def work(folder: Path) -> Mapping[str, Any]:
+        made = two_at_a_time(
+            [functools.partial(crafted, part) for part in range(len(parts))],
+            progress=bench.progress,
+            device=str(teacher.device),
+        )
+        for name in ("both", "perturbed"):
+            write_array(folder / f"{name}.npy", np.concatenate([getattr(m, name) for m in made]))
         return {}
 
     output = bench.cache.run(

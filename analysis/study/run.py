@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from analysis.records import (
     TRIGGER,
     Student,
 )
-from analysis.store import Study, StudyWriter
+from analysis.store import Progress, Study, StudyWriter
 from analysis.store.files import write_array
 from analysis.store.manifest import Manifest
 from analysis.study import attribution, divergence, embedding, samples, slices, temperature
@@ -39,6 +40,7 @@ from analysis.study.conditions import (
 )
 from analysis.study.inference import infer
 from analysis.study.models import model_card, store_weights, versions
+from analysis.study.pairwise import two_at_a_time
 from analysis.study.specs import StudentSpec
 from analysis.study.stages import Products, Workbench
 from analysis.study.thumbnails import make_thumbnails
@@ -71,9 +73,35 @@ class ComparisonRun:
         if self.existing is not None and not new:
             return self.existing
         self._teacher()
-        for name, handle in new.items():
-            self._student(name, specs[name], handle)
+        self._students(specs, new)
         return self._publish(([] if self.existing else [TEACHER]) + list(new))
+
+    def _students(
+        self, specs: Mapping[str, StudentSpec], handles: Mapping[str, ModelHandle]
+    ) -> None:
+        """Measure every student; none needs another one's results.
+
+        What traces or counts a network's modules changes how all modules are called meanwhile, so
+        that has its turn when no other model runs.
+        """
+
+        def measured(name: str, progress: Progress) -> ComparisonRun:
+            bench = replace(self.bench, progress=progress)
+            alone = replace(self, bench=bench, products=self.products.copy())
+            alone._student(name, specs[name], handles[name])
+            return alone
+
+        done = two_at_a_time(
+            [functools.partial(measured, name) for name in handles],
+            progress=self.bench.progress,
+            device=str(self.teacher.device),
+        )
+        for alone in done:
+            self._have(alone.products)
+        for name, handle in handles.items():
+            if specs[name].role not in UNATTRIBUTED_ROLES:
+                self._attributions(name, handle)
+            self.models[name] = self._card(name, handle, specs[name])
 
     def _is_new(self, name: str, handle: ModelHandle) -> bool:
         old = self.existing.models.get(name) if self.existing else None
@@ -199,9 +227,6 @@ class ComparisonRun:
             self._have(overlap)
             if spec.role in LISTED_ROLES:
                 self._slices(name, shown)
-            if spec.role not in UNATTRIBUTED_ROLES and shown.slug in ATTRIBUTED:
-                self._attributions(name, handle, shown)
-        self.models[name] = self._card(name, handle, spec)
 
     def _diverge(self, name: str, shown: Presented) -> None:
         teacher, own = (self._array(f"logits/{model}/{shown.slug}") for model in (TEACHER, name))
@@ -237,7 +262,12 @@ class ComparisonRun:
         order = self.plan.orders[name]
         self.products.records[f"order/{name}"] = None if order is None else list(order)
 
-    def _attributions(self, name: str, handle: ModelHandle, shown: Presented) -> None:
+    def _attributions(self, name: str, handle: ModelHandle) -> None:
+        for shown in self.shown:
+            if shown.slug in ATTRIBUTED:
+                self._attribute(name, handle, shown)
+
+    def _attribute(self, name: str, handle: ModelHandle, shown: Presented) -> None:
         kl = np.load(self._array(f"divergence/{name}/{shown.slug}/kl_teacher_student"))
         answers = {
             part: read_answers(np.load(self._array(f"logits/{model}/{shown.slug}"))).answer

@@ -68,6 +68,10 @@ class Products:
         self.records.update(records or {})
         self.seconds.update(seconds or {})
 
+    def copy(self) -> Products:
+        """The same, to which other things can be added."""
+        return Products(dict(self.arrays), dict(self.records), dict(self.seconds))
+
 
 @dataclass(frozen=True, slots=True)
 class Workbench:

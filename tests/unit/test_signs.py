@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import colorsys
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analysis.data.bundled import RENDERERS
+from analysis.data.imageset import ImageSet
 from analysis.data.signs import (
     SIGN_CLASSES,
     render_arrays,
@@ -19,6 +22,7 @@ from analysis.data.signs.camera import photograph
 from analysis.data.signs.pen import LETTERS, Pen
 from analysis.data.signs.scene import SCENE_SIZE, Studio
 from analysis.data.signs.shapes import MAKES, TEMPLATE_SIZE, draw_templates
+from analysis.data.sources import load_images
 from analysis.errors import Cancelled, ImageSetError
 
 RED, BLUE = 0, 1
@@ -73,6 +77,26 @@ def test_rendering_leaves_the_global_random_state_alone() -> None:
     before = np.random.get_state()[1].tolist()
     render_arrays(3, seed=5)
     assert np.random.get_state()[1].tolist() == before
+
+
+def test_the_program_may_let_processes_render_and_others_do_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+
+    def render(count: int, *, processes: int, **settings: Any) -> ImageSet:
+        asked.append(processes)
+        return render_signs(4, seed=settings["seed"], split=settings["split"])
+
+    monkeypatch.setattr("analysis.data.signs.render_signs", render)
+    for wish in ("2", "0", "many", "-1", ""):
+        monkeypatch.setenv(RENDERERS, wish)
+        load_images("signs:test,n=2000")
+    monkeypatch.setenv(RENDERERS, "2")
+    load_images("signs:test,n=20")
+    monkeypatch.delenv(RENDERERS)
+    load_images("signs:test,n=2000")
+    assert asked == [2, 1, 1, 1, 1, 1, 1]
 
 
 def test_seeds_and_splits_share_no_image(signs: tuple[np.ndarray, np.ndarray]) -> None:
