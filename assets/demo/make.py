@@ -117,7 +117,7 @@ def make(work: Path, seed: int, threads: int) -> None:
         "images": {"training": training_images(seed), "validation": VALIDATION_IMAGES},
         "poison": attack.report.to_json(),
         "test": measured,
-        "models": {name: history.to_json() for name, history in histories.items()},
+        "models": {name: short(history.to_json()) for name, history in histories.items()},
         "provenance": {
             "torch": torch.__version__,
             "processor": platform.machine(),
@@ -223,6 +223,15 @@ def log(runs: Path, seed: int, entry: dict[str, Any]) -> None:
         },
     )
     print(json.dumps(entry["test"], indent=1))
+
+
+def short(value: Any) -> Any:
+    """Round the numbers in ``value`` to six digits: the log is a part of what is shipped."""
+    if isinstance(value, dict):
+        return {key: short(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [short(item) for item in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def show(stage: str, done: int, total: int) -> None:
