@@ -93,7 +93,9 @@ def check(given: Any) -> int:
             threads=given.threads,
         )
         again = run_cell(cell, setting, runs=Path(folder) / "runs", progress=show)
-    before, after = ({row["student"]: row["study_digest"] for row in rows} for rows in (known, again))
+    before, after = (
+        {row["student"]: row["study_digest"] for row in rows} for rows in (known, again)
+    )
     same = before == after
     print(f"{given.cell}: {'the same bits' if same else f'differs: {before} and {after}'}")
     return 0 if same else 1

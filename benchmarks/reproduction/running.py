@@ -111,7 +111,7 @@ def read_value(key: str, text: str) -> Any:
     """A field of the file as it was before it was written."""
     if text == "":
         return None
-    if key in _TEXTS or (key.startswith("attack.") or key.startswith("distillation.")):
+    if key in _TEXTS or key.startswith(("attack.", "distillation.")):
         return text
     return float(text) if any(mark in text for mark in ".e") else int(text)
 
