@@ -28,6 +28,7 @@ from dashboard import (
     cli_layers,
     cli_open,
     cli_outputs,
+    cli_pack,
     cli_reference,
     cli_repair,
     cli_training,
@@ -223,6 +224,7 @@ cli_reference.register(app)
 cli_audit.register(app)
 cli_repair.register(app)
 cli_conditions.register(app)
+cli_pack.register(app)
 
 
 @app.command()

@@ -21,7 +21,7 @@ from analysis.store.files import write_json
 
 SCHEMA_VERSION = 1
 MANIFEST = "study.json"
-_MAX_MANIFEST_BYTES = 256 << 20
+MAX_MANIFEST_BYTES = 256 << 20
 _FILE = re.compile(
     r"arrays/[0-9a-f]{64}\.npy"
     r"|models/[0-9a-f]{64}\.safetensors"
@@ -154,8 +154,8 @@ def _read_json(folder: Path, path: Path) -> dict[str, Any]:
         raise StudyError(f"there is no study at {folder}", remedy="make one with: compare --out")
     if not path.is_file():
         raise StudyError(f"{folder} is not a study", expected=f"a folder with {MANIFEST} in it")
-    if path.stat().st_size > _MAX_MANIFEST_BYTES:
-        raise StudyError(f"{path} is larger than {_MAX_MANIFEST_BYTES >> 20} MiB")
+    if path.stat().st_size > MAX_MANIFEST_BYTES:
+        raise StudyError(f"{path} is larger than {MAX_MANIFEST_BYTES >> 20} MiB")
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -192,6 +192,11 @@ def _from_json(data: Mapping[str, Any]) -> Manifest:
     )
 
 
+def is_file_name(name: str) -> bool:
+    """Whether ``name`` can name a file of a study, relative to its folder."""
+    return _FILE.fullmatch(name) is not None and ".." not in name
+
+
 def _cost(cost: Mapping[str, Any] | None, latency: Mapping[str, Any]) -> ModelCost | None:
     return None if cost is None else ModelCost(**cost, **latency)
 
@@ -199,7 +204,7 @@ def _cost(cost: Mapping[str, Any] | None, latency: Mapping[str, Any]) -> ModelCo
 def _check_files(path: Path, manifest: Manifest) -> None:
     parts = (manifest.arrays, manifest.samples, manifest.weights, manifest.thumbnails)
     for name in (name for part in parts for name in part.values()):
-        if not isinstance(name, str) or not _FILE.fullmatch(name) or ".." in name:
+        if not isinstance(name, str) or not is_file_name(name):
             raise StudyError(
                 f"{path} names the file {str(name)[:80]!r}", expected="a file of the study itself"
             )

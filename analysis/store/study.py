@@ -141,7 +141,7 @@ class Study:
         """Path of the ``.npy`` file stored under ``key``."""
         if key not in self.manifest.arrays:
             raise StudyError(f"{self.path} holds no array {key!r}", remedy="compute it again")
-        return self._file(self.manifest.arrays[key])
+        return self.file(self.manifest.arrays[key])
 
     def array(self, key: str) -> np.ndarray:
         """Return the array stored under ``key``, memory-mapped and read-only."""
@@ -156,7 +156,8 @@ class Study:
             raise StudyError(f"{path} is damaged", expected="an array of numbers or text")
         return array
 
-    def _file(self, name: str) -> Path:
+    def file(self, name: str) -> Path:
+        """Path of a file that the manifest names; :class:`StudyError` when it is not there."""
         path = self.path / name
         root = self.path.resolve()
         if not path.resolve().is_relative_to(root):
@@ -168,7 +169,7 @@ class Study:
     def check_files(self) -> None:
         """Raise :class:`StudyError` unless every array is the file that the manifest remembers."""
         for name in sorted(set(self.manifest.arrays.values())):
-            if digest_file(self._file(name)) != self.manifest.stored.get(name):
+            if digest_file(self.file(name)) != self.manifest.stored.get(name):
                 raise StudyError(
                     f"{self.path / name} is not what was computed", remedy="compute the study again"
                 )
@@ -176,7 +177,7 @@ class Study:
     def weights(self, model: str) -> Path | None:
         """Path of the model's weights inside the study, or None (user code is never stored)."""
         name = self.manifest.weights.get(model)
-        return None if name is None else self._file(name)
+        return None if name is None else self.file(name)
 
     @property
     def from_predictions(self) -> bool:
@@ -221,7 +222,7 @@ class Study:
                 f"{model!r} was not measured on condition {condition!r}",
                 remedy="compute it with: compare or add",
             )
-        path = self._file(name)
+        path = self.file(name)
         try:
             return pq.read_table(path)
         except (OSError, pa.ArrowException) as error:
@@ -328,7 +329,7 @@ class Study:
         name = self.manifest.thumbnails.get(condition)
         if name is None:
             raise StudyError(f"{self.path} holds no thumbnails of {condition!r}")
-        return Thumbnails.read(self._file(name))
+        return Thumbnails.read(self.file(name))
 
 
 @dataclass(frozen=True, slots=True)
