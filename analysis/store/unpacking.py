@@ -71,20 +71,22 @@ def unpack_study(
     """
     folder = folder.resolve()
     _check_new(folder)
-    with _opened(source, config or UnpackConfig()) as (archive, entries):
-        with writing(folder), _staged(folder) as staging:
-            _check_new(folder)
-            _extract(archive, entries[MANIFEST], staging)
-            manifest = read_manifest(staging)
-            _check_complete(source, entries, manifest)
-            names = sorted(file_names(manifest))
-            for done, name in enumerate(names):
-                progress(STAGE, done, len(names))
-                digest = _extract(archive, entries[name], staging)
-                if digest != manifest.stored.get(name):
-                    raise StudyError(f"{name} in {source} is not what the study remembers")
-            _check_digest(source, staging, manifest)
-            progress(STAGE, len(names), len(names))
+    with (
+        _opened(source, config or UnpackConfig()) as (archive, entries),
+        writing(folder),
+        _staged(folder) as staging,
+    ):
+        _check_new(folder)
+        _extract(archive, entries[MANIFEST], staging)
+        manifest = read_manifest(staging)
+        _check_complete(source, entries, manifest)
+        names = sorted(file_names(manifest))
+        for done, name in enumerate(names):
+            progress(STAGE, done, len(names))
+            if _extract(archive, entries[name], staging) != manifest.stored.get(name):
+                raise StudyError(f"{name} in {source} is not what the study remembers")
+        _check_digest(source, staging, manifest)
+        progress(STAGE, len(names), len(names))
     return Study.open(folder)
 
 
