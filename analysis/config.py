@@ -10,8 +10,8 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Literal, Self
 
 from analysis.digest import digest_json
 from analysis.errors import ConfigError, nearest
@@ -39,6 +39,65 @@ def field(
         "provenance": provenance,
     }
     return dataclasses.field(default=default, metadata=metadata)
+
+
+Kind = Literal["bool", "int", "float", "text", "ints", "texts"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SettingCard:
+    """What is to be known of one configuration value by those who cannot load its record.
+
+    ``kind`` says what it is made of; what may be a number or a text is a text. ``optional``
+    values may be None. ``choices`` are all that it may be, with a ``title`` each where the
+    names alone do not say enough.
+    """
+
+    name: str
+    kind: Kind
+    default: Any
+    help: str
+    optional: bool = False
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] | None = None
+    titles: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+def cards_of(config: type[Config], *, skip: Collection[str] = ()) -> tuple[SettingCard, ...]:
+    """A card of every value of ``config``; configurations within it have cards of their own."""
+    hints = typing.get_type_hints(config)
+    cards = []
+    for spec in dataclasses.fields(config):
+        kind, optional = _kind(hints[spec.name])
+        if spec.name in skip or kind is None:
+            continue
+        cards.append(
+            SettingCard(
+                name=spec.name,
+                kind=kind,
+                default=spec.default,
+                help=spec.metadata["help"],
+                optional=optional,
+                low=spec.metadata["low"],
+                high=spec.metadata["high"],
+                choices=spec.metadata["choices"],
+            )
+        )
+    return tuple(cards)
+
+
+def _kind(hint: Any) -> tuple[Kind | None, bool]:
+    """What values of a type are made of, and whether None is one of them."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        options = typing.get_args(hint)
+        kinds = {_kind(option)[0] for option in options if option is not type(None)}
+        kind = kinds.pop() if len(kinds) == 1 else "text" if "text" in kinds else None
+        return kind, type(None) in options
+    if typing.get_origin(hint) is tuple:
+        return ("ints" if typing.get_args(hint)[0] is int else "texts"), False
+    plain: dict[Any, Kind] = {bool: "bool", int: "int", float: "float", str: "text"}
+    return plain.get(hint), False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

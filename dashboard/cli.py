@@ -123,6 +123,10 @@ def compare(
         str, typer.Option(help="With --trigger: largest perturbation, in 1/255.")
     ] = "8",
     distillation: Distillation = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any other setting, e.g. --set projection=false."),
+    ] = None,
     trust_code: TrustCode = None,
     device: Device = "cpu",
     threads: Threads = None,
@@ -154,7 +158,8 @@ def compare(
     assert teacher is not None
     assert images is not None
     attack = _conditions(trigger, target, method, epsilon)
-    config = CompareConfig(limit=limit, size=size, probe=probe, seed=seed, attack=attack)
+    given = {"limit": limit, "size": size, "probe": probe, "seed": seed, "attack": attack}
+    config = CompareConfig.from_mapping({**given, **cli_training.read_settings(settings)})
     named = _students(student or (), checkpoints, reference)
     names = _class_names(class_names, list(named))
     _use_threads(threads)
@@ -378,6 +383,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if arguments is None:
         os.environ.setdefault(RENDERERS, str(min(2, os.cpu_count() or 1)))
     sys.exit(_run(arguments))
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run one command in this process; return the exit status of :func:`main`."""
+    return _run(arguments)
 
 
 def _run(arguments: Sequence[str] | None) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +15,7 @@ from dashboard import terminal
 
 if TYPE_CHECKING:
     from analysis.data.imageset import ImageSet
+    from analysis.distillation.objectives import Objective
     from analysis.distillation.settings import TrainingConfig
     from analysis.study.training import TrainedModel
 
@@ -68,7 +71,7 @@ def train(
     from analysis.study.training import train_model
 
     config = _config(
-        settings,
+        read_settings(settings),
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
@@ -129,11 +132,12 @@ def distill(
     A run that is killed goes on where it stopped when the same command is given again. Its
     epochs can be compared with:  compare --checkpoints NAME='W.run/epoch_*.safetensors'
     """
-    from analysis.distillation.objectives import make_objective
     from analysis.study.training import distill_model
 
+    asked = {"temperature": temperature, "hard_label_weight": hard_label_weight}
+    goal, others = _objective(objective, asked, settings)
     config = _config(
-        settings,
+        others,
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
@@ -144,8 +148,6 @@ def distill(
         threads=threads,
         device=device,
     )
-    asked = {"temperature": temperature, "hard_label_weight": hard_label_weight}
-    goal = make_objective(objective, **{k: v for k, v in asked.items() if v is not None})
     with terminal.stage_progress(quiet=quiet) as progress:
         made = distill_model(
             teacher=teacher,
@@ -163,10 +165,25 @@ def distill(
     _report(made)
 
 
-def _config(settings: list[str] | None, **values: Any) -> TrainingConfig:
+def _config(settings: Mapping[str, Any], **values: Any) -> TrainingConfig:
     from analysis.distillation.settings import TrainingConfig
 
-    return TrainingConfig.from_mapping({**values, **read_settings(settings)})
+    return TrainingConfig.from_mapping({**values, **settings})
+
+
+def _objective(
+    name: str, asked: Mapping[str, Any], settings: list[str] | None
+) -> tuple[Objective, dict[str, Any]]:
+    """The objective called ``name``, and the settings that are not its own."""
+    from analysis.distillation.objectives import OBJECTIVES, make_objective
+
+    given = read_settings(settings)
+    kind = OBJECTIVES.get(name)
+    own = set() if kind is None else {spec.name for spec in dataclasses.fields(kind)}
+    goal = {key: value for key, value in asked.items() if value is not None}
+    goal |= {key: value for key, value in given.items() if key in own}
+    others = {key: value for key, value in given.items() if key not in own}
+    return make_objective(name, **goal), others
 
 
 def read_settings(settings: list[str] | None) -> dict[str, Any]:

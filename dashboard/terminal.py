@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 
 from rich.console import Console
 from rich.progress import (
@@ -46,10 +47,25 @@ def fail(message: str, *, kind: str = "error") -> None:
     print(f"{kind}: {line}", file=sys.stderr)
 
 
+_listener: ContextVar[Report | None] = ContextVar("listener", default=None)
+
+
+@contextlib.contextmanager
+def reporting_to(report: Report) -> Iterator[None]:
+    """Let commands that run in this block report their stages to ``report``, and show none."""
+    token = _listener.set(report)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
 @contextlib.contextmanager
 def stage_progress(*, quiet: bool = False) -> Iterator[Report]:
     """Show one bar per stage; without a terminal, one line per finished stage."""
-    if quiet:
+    if (listener := _listener.get()) is not None:
+        yield listener
+    elif quiet:
         yield lambda stage, done, total: None
     elif os.environ.get(PROGRESS_VARIABLE) == "all":
         yield _every_line()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -13,7 +12,6 @@ from typing import Any
 
 from analysis.attack.poisoning import HALVES
 from analysis.attack.settings import AttackConfig
-from analysis.data.sources import SOURCES
 from analysis.errors import ConfigError, DistillscopeError, nearest
 from analysis.records import REFERENCE, Role, check_student_name
 from analysis.study.conditions import check_conditions
@@ -25,6 +23,7 @@ from analysis.study.experiment_settings import (
     ReferencesConfig,
     StudentPlan,
 )
+from analysis.study.places import located, located_source, located_spec
 from analysis.study.references import choose_seeds, reference_name
 from analysis.study.stages import CompareConfig, ConditionConfig
 
@@ -47,6 +46,7 @@ _PICTURE = re.compile(r"(?<=[:,])file=([^,]+)")
 def read_experiment(
     path: str | Path,
     *,
+    text: str | None = None,
     changes: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     device: str | None = None,
@@ -54,12 +54,13 @@ def read_experiment(
 ) -> Experiment:
     """Read the experiment in the TOML file ``path``; relative paths start from its folder.
 
-    ``changes`` replaces values, by ``SECTION.KEY`` or top-level key; ``out`` the study's folder
-    (from the working directory). Raises :class:`~analysis.errors.ConfigError` for unknown
-    sections and keys (the nearest is named) and for values that cannot be used.
+    ``text`` is read as if it stood in that file, which need not be there. ``changes`` replaces
+    values, by ``SECTION.KEY`` or top-level key; ``out`` the study's folder (from the working
+    directory). Raises :class:`~analysis.errors.ConfigError` for unknown sections and keys (the
+    nearest is named) and for values that cannot be used.
     """
     file = Path(path)
-    values = _parse(file)
+    values = _parse(file, text)
     for key, value in (changes or {}).items():
         _change(values, key, value)
     _check_keys(values)
@@ -104,9 +105,9 @@ class _Common:
         return merged
 
 
-def _parse(path: Path) -> dict[str, Any]:
+def _parse(path: Path, text: str | None) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8") if text is None else text)
     except FileNotFoundError:
         raise ConfigError(f"there is no experiment {path}", expected="a TOML file") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -167,26 +168,16 @@ def _seed(values: Mapping[str, Any]) -> int:
 
 
 def _out(values: Mapping[str, Any], file: Path, base: Path) -> Path:
-    out = Path(_located(_text(values, "out", f"studies/{file.stem}"), base))
+    out = Path(located(_text(values, "out", f"studies/{file.stem}"), base))
     if not out.name:
         raise ConfigError(f"out = {values['out']!r}", expected="the name of a new folder")
     return out
 
 
-def _located(text: str, base: Path) -> str:
-    return os.path.join(base, os.path.expanduser(text))
-
-
 def _images(values: Mapping[str, Any], base: Path) -> ImagesConfig:
     config = ImagesConfig.from_mapping(values)
-    located = {name: _source(source, base) for name, source in config.sources().items()}
-    return ImagesConfig(**{**config.to_mapping(), **located})
-
-
-def _source(source: str, base: Path) -> str:
-    """A source of images: a path from ``base``, or a generator's text as it is."""
-    built_in = {name for name, kind in SOURCES.items() if kind.built_in}
-    return source if re.split("[:,]", source)[0] in built_in else _located(source, base)
+    sources = {name: located_source(source, base) for name, source in config.sources().items()}
+    return ImagesConfig(**{**config.to_mapping(), **sources})
 
 
 def _teacher(values: Mapping[str, Any], base: Path, common: _Common) -> str | Recipe:
@@ -195,10 +186,7 @@ def _teacher(values: Mapping[str, Any], base: Path, common: _Common) -> str | Re
     for key in values:
         if key != "spec":
             raise ConfigError(f"{key} beside spec", expected="spec alone, or a recipe without spec")
-    spec = _text(values, "spec", "")
-    head, at, weights = spec.rpartition("@")
-    code = _located(head, base) if ".py" in head else head
-    return f"{code}{at}{_located(weights, base)}"
+    return located_spec(_text(values, "spec", ""), base)
 
 
 def _attack(values: Mapping[str, Any], base: Path, recipe: Recipe, seed: int) -> AttackConfig:
@@ -218,7 +206,7 @@ def _trigger(values: Mapping[str, Any], base: Path) -> dict[str, Any]:
     if not isinstance(trigger, str):
         return {}
     return {
-        "trigger": _PICTURE.sub(lambda match: f"file={_located(match[1].strip(), base)}", trigger)
+        "trigger": _PICTURE.sub(lambda match: f"file={located(match[1].strip(), base)}", trigger)
     }
 
 
@@ -295,7 +283,11 @@ def _audit(values: Mapping[str, Any], base: Path, seed: int) -> AuditPlan | None
     with _section("audit"):
         given = dict(values["audit"])
         search = {"seed": seed, **dict(given.pop("search", {}))}
-        sources = ("images", _source), ("given", _located), ("distillation_set", _source)
+        sources = (
+            ("images", located_source),
+            ("given", located),
+            ("distillation_set", located_source),
+        )
         for key, locate in sources:
             if isinstance(given.get(key), str):
                 given[key] = locate(given[key], base)

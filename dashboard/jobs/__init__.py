@@ -1,0 +1,1 @@
+"""Background jobs: ordinary commands in processes of their own, their state in files."""

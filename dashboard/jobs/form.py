@@ -1,0 +1,86 @@
+"""What a form is: fields for what goes in and out, sections of settings, the plan of its commands.
+
+Settings are the cards of configuration records (:mod:`analysis.study.setting_cards`); the rest the
+command line's own help describes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from dashboard.jobs.options import command_options
+from dashboard.jobs.orders import Planner
+
+InputKind = Literal["text", "source", "spec", "specs", "study", "student", "int", "choice", "many"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    """A field for what goes in: ``kind`` says what it may be, ``example`` what a user may type."""
+
+    name: str
+    title: str
+    kind: InputKind
+    help: str
+    required: bool = False
+    example: str = ""
+    choices: tuple[str, ...] = ()
+    default: Any = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """Settings of one or several records: ``cards`` are keys of the cards.
+
+    ``objective/*`` stands for the cards of what the field ``objective`` says, likewise
+    ``remedy/*``. ``main`` fields are open, the others behind "More settings"; ``hidden`` ones are
+    not offered. A section with a ``switch`` counts only when it is turned on.
+    """
+
+    name: str
+    title: str
+    cards: tuple[str, ...]
+    main: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
+    defaults: Mapping[str, Any] | None = None
+    switch: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """What can be run: its words on the screen, its fields, its plan."""
+
+    kind: str
+    title: str
+    about: str
+    makes: str
+    fields: tuple[Input, ...]
+    sections: tuple[Section, ...]
+    plan: Planner
+    page: str = "overview"
+
+
+def command_input(command: str, name: str, title: str, kind: InputKind, **more: Any) -> Input:
+    """A field for the option ``name`` of ``command``, in that command's own words."""
+    return Input(
+        name=name, title=title, kind=kind, help=command_options(command)[name].help, **more
+    )
+
+
+SOURCE = "signs:train,n=2000,seed=1"
+RECIPE = Section(
+    name="recipe",
+    title="Recipe",
+    cards=("network", "objective/*", "training"),
+    main=("arch", "width", "objective", "temperature", "epochs"),
+    hidden=("device",),
+)
+ATTACK_MAIN = ("trigger", "target", "rate", "method", "epsilon")
+COMPARISON = Section(
+    name="comparison",
+    title="Comparison",
+    cards=("comparison",),
+    main=("limit", "probe", "projection"),
+)
