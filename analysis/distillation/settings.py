@@ -45,7 +45,9 @@ class TrainingConfig(Config):
         0, "keep the weights of about so many epochs, spaced in the logarithm", low=0
     )
     checkpoint_epochs: tuple[int, ...] = field((), "keep the weights of these epochs")
-    threads: int = field(0, "threads to compute with; 0 leaves torch's choice", provenance=True)
+    threads: int = field(
+        0, "threads to compute with; 0 leaves torch's choice", low=0, provenance=True
+    )
     device: str = field("cpu", "where to compute: cpu, cuda, mps", provenance=True)
 
     def __post_init__(self) -> None:

@@ -32,7 +32,9 @@ class RepairConfig(Config):
     trigger: str = field(RECOVERED, "what is unlearned: recovered (by an audit), or a trigger")
     target: str | None = field(None, "class of a trigger that is told: its name or number")
     seed: int = field(0, "seed of order, views, and of weights that are made anew", low=0)
-    threads: int = field(0, "threads to compute with; 0 leaves torch's choice", provenance=True)
+    threads: int = field(
+        0, "threads to compute with; 0 leaves torch's choice", low=0, provenance=True
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

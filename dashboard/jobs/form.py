@@ -62,11 +62,12 @@ class Form:
     page: str = "overview"
 
 
-def command_input(command: str, name: str, title: str, kind: InputKind, **more: Any) -> Input:
-    """A field for the option ``name`` of ``command``, in that command's own words."""
-    return Input(
-        name=name, title=title, kind=kind, help=command_options(command)[name].help, **more
-    )
+def command_input(
+    command: str, option: str, title: str, kind: InputKind, *, name: str | None = None, **more: Any
+) -> Input:
+    """A field for an option of ``command``, in that command's own words."""
+    help = command_options(command)[option].help
+    return Input(name=name or option, title=title, kind=kind, help=help, **more)
 
 
 SOURCE = "signs:train,n=2000,seed=1"

@@ -41,7 +41,8 @@ def test_import_contracts_hold() -> None:
                "analysis.live.service", "analysis.data.edits",
                "analysis.audit.record", "analysis.attribution.settings",
                "analysis.attribution.null", "analysis.attribution.evidence",
-               "dashboard.cli", "dashboard.loading"],
+               "dashboard.cli", "dashboard.loading", "dashboard.jobs.board",
+               "dashboard.jobs.forms", "dashboard.jobs.worker"],
 )  # fmt: skip
 def test_light_modules_load_nothing_heavy(module: str) -> None:
     assert loaded_after(f"import {module}") == set()
