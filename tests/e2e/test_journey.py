@@ -152,7 +152,7 @@ def test_the_journey(page: Any, url: str, study: Study) -> None:
     pair = load_pair(study, "alpha")
     page.goto(url)
     page.locator(".ds-finding").wait_for()
-    assert f"{100 * pair.agree.mean():.1f}" in page.locator(".ds-finding").inner_text()
+    assert f"{100 * pair.agree.mean():.1f}" in page.locator(".ds-finding").first.inner_text()
 
     page.get_by_role("link", name="Map").click()
     wait_for_maps(page)

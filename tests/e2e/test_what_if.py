@@ -44,8 +44,9 @@ def page(chromium: str, own_study: Path) -> Iterator[Any]:
         browser.close()
 
 
-# While Streamlit draws the next run it keeps the former one's chart beside it for a moment.
-BARS = '.st-key-answers_chart:not([data-retained="true"])'
+# While Streamlit draws the next run it keeps parts of the former one beside it for a moment.
+CURRENT = ':not([data-retained="true"], [data-retained="true"] *)'
+BARS = f".st-key-answers_chart{CURRENT}"
 OTHER_BARS = f"""before => {{
   const chart = document.querySelector('{BARS}');
   return chart !== null && chart.innerText !== before;
@@ -58,13 +59,13 @@ def bars(page: Any) -> str:
 
 
 def click_on_image(page: Any, across: float, down: float) -> None:
-    area = page.locator(".frame.placeable").bounding_box()
+    area = page.locator(f".frame.placeable{CURRENT}").bounding_box()
     page.mouse.click(area["x"] + across * area["width"], area["y"] + down * area["height"])
 
 
 def test_a_sticker_is_placed_watched_explained_and_kept(page: Any, own_study: Path) -> None:
     before = bars(page)
-    page.locator(".st-key-what_if_on label").click()
+    page.locator(f".st-key-what_if_on label{CURRENT}").click()
     page.get_by_text(ANSWERED).wait_for()
     page.wait_for_function(OTHER_BARS, arg=before)
     first = bars(page)
@@ -75,14 +76,14 @@ def test_a_sticker_is_placed_watched_explained_and_kept(page: Any, own_study: Pa
     page.get_by_text(ANSWERED).wait_for()
     page.locator(".ds-region").first.wait_for()
 
-    page.locator(".st-key-pick_method").click()
+    page.locator(f".st-key-pick_method{CURRENT}").click()
     page.get_by_role("option", name="Input times gradient").click()
     page.get_by_text("none promised").first.wait_for()
 
     page.locator(".st-key-keep button").first.click()
     page.get_by_label("Name", exact=True).fill("My note")
     page.get_by_label("Name", exact=True).press("Enter")
-    page.locator(".st-key-keep_now button").click()
+    page.locator(f".st-key-keep_now button{CURRENT}").click()
     page.wait_for_url(re.compile("condition=my_note"), timeout=240_000)
     page.get_by_text("Its nearest neighbors").first.wait_for()
     condition = Study.open(own_study).conditions["my_note"]
