@@ -16,7 +16,7 @@ from analysis.distillation.objectives import HintonKD
 from analysis.distillation.training import TrainingTask
 from analysis.remedy.case import Case, Remedy, copied, training
 
-_EPOCHS, _STEPS = 3, 100
+_EPOCHS, _STEPS = 3, 400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,9 +87,9 @@ class Unlearning(FineTuning):
 
 
 def enough_epochs(images: int, batch_size: int) -> int:
-    """Passes over so many images that make at least 100 steps, and at least 3.
+    """Passes over so many images that make at least 400 steps, and at least 3.
 
-    In the few steps of few images a student loses the trigger and does not yet regain the rest.
+    The trigger is lost in the first hundred; what else was lost with it comes back in the others.
     """
     return max(_EPOCHS, -(-_STEPS // steps_per_epoch(images, batch_size)))
 
