@@ -10,6 +10,7 @@ from analysis.records import TEACHER
 from dashboard import loading, messages
 from dashboard.context import Export, View, choose, clear_filter, region_of
 from dashboard.figures.numbers import count_of, markdown, thousands, visible
+from dashboard.filter_form import expression_form
 from dashboard.loading_slices import slice_words
 from dashboard.selection import Lasso, SavedSet, SliceSet
 
@@ -158,6 +159,8 @@ def filter_parts(view: View) -> list[tuple[str, str, dict[str, Any]]]:
             else f"inside the lasso on {_owner(view, selection.within)}’s map"
         )  # fmt: skip
         parts.append(("within", where, {"within": None}))
+    if selection.where:
+        parts.append(("where", selection.where, {"where": None}))
     return parts
 
 
@@ -191,5 +194,6 @@ def _filter_form(view: View) -> None:
         format_func=lambda i: visible(names[i]),
         on_change=lambda: choose(group=st.session_state["filter_group"]),
     )  # fmt: skip
+    expression_form(view)
     if view.selection.filtered:
         st.button("Clear the filter", on_click=clear_filter, key="clear_filter_form")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import streamlit as st
 
 from analysis.errors import DistillscopeError
@@ -92,6 +93,11 @@ class View:
         return _pair((self.study.digest, selection.left, selection.student, CLEAN), self.study)
 
     @property
+    def table(self) -> pa.Table:
+        """All samples with all columns, whatever the filter; one row for each of ``all``."""
+        return _table(_key(self.study, self.selection), (self.study, self.selection, self.all))
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """The study's class names."""
         return self.study.class_names
@@ -133,11 +139,29 @@ def _projection(
     return loading.projection_of(_study, student, condition, left=left)
 
 
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _table(key: tuple[str, str, str, str], _rows: tuple[Study, Selection, Pair]) -> pa.Table:
+    return loading.table_of(*_rows)
+
+
+def _key(study: Study, selection: Selection) -> tuple[str, str, str, str]:
+    return (study.digest, selection.left, selection.student, selection.condition)
+
+
 @st.cache_resource(max_entries=24, show_spinner=False)
 def _mask(
     digest: str, filter_key: str, _view: tuple[Selection, Study, Pair, Projection | None]
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    return loading.filter_mask(*_view)
+    selection, study, pair, projection = _view
+    key = _key(study, selection)
+    return loading.filter_mask(
+        selection, study, pair, projection, lambda: _table(key, (study, selection, pair))
+    )
+
+
+def forget_filters() -> None:
+    """Work filters out again: one that took too long once may do now."""
+    _mask.clear()
 
 
 def open_view() -> View:
@@ -149,7 +173,7 @@ def open_view() -> View:
             "this study has no students to compare", remedy="add one with: distillscope add"
         )
     selection, notes = _current(study)
-    key = (study.digest, selection.left, selection.student, selection.condition)
+    key = _key(study, selection)
     pair = _pair(key, study)
     projection = _projection(key, selection.layer, study)
     mask, more = _mask(study.digest, selection.filter_key, (selection, study, pair, projection))

@@ -6,6 +6,7 @@ Rows of two models are matched by ``sample_id``, never by position.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from analysis.store.study import Study
 from analysis.study.between import answers_between, overlap_between
 from dashboard.loading_slices import slice_members
 from dashboard.selection import Lasso, Region, Selection, SliceSet, load_set
+from dashboard.table import sample_table
+from dashboard.table_rows import rows_where
 
 STUDY_VARIABLE = "DISTILLSCOPE_STUDY"
 
@@ -223,13 +226,26 @@ def region_mask(
     return np.asarray([name in wanted for name in pair.sample_ids.tolist()], dtype=bool)
 
 
+def table_of(study: Study, selection: Selection, pair: Pair) -> pa.Table:
+    """All columns of ``pair``, the rows that ``selection`` chose before any filter."""
+    student, condition, left = selection.student, selection.condition, selection.left
+    clean = None if condition == CLEAN else load_pair(study, student, CLEAN, left=left)
+    return sample_table(
+        study, pair, student=student, condition=condition, left=left, clean=clean
+    )  # fmt: skip
+
+
 def filter_mask(
     selection: Selection,
     study: Study,
     pair: Pair,
     projection: Projection | None,
+    table: Callable[[], pa.Table] | None = None,
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Which rows pass the cross-filter, and messages about parts that could not be applied."""
+    """Which rows pass the cross-filter, and messages about parts that could not be applied.
+
+    ``table`` gives the rows of ``pair`` as a table, where somebody holds it already.
+    """
     mask = np.ones(len(pair), dtype=bool)
     if selection.cell:
         teacher, student = selection.cell
@@ -244,4 +260,10 @@ def filter_mask(
             mask &= region_mask(selection.within, study, pair, projection)
         except DistillscopeError as error:
             messages = (f"The filter by selected images was left out: {error}",)
+    if selection.where:
+        try:
+            held = table() if table else table_of(study, selection, pair)
+            mask &= rows_where(held, selection.where)
+        except DistillscopeError as error:
+            messages += (f"The filter by an expression was left out: {error}",)
     return mask, messages

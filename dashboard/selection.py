@@ -12,7 +12,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
+from urllib.parse import quote_plus
 
 import numpy as np
 
@@ -22,6 +23,9 @@ from analysis.records import CLEAN, TEACHER
 
 MAX_VERTICES = 40
 MAX_QUERY_BYTES = 2000
+MAX_WHERE_BYTES = 250
+"""The longest expression of a filter in the URL, encoded; a longer one becomes a saved set."""
+
 TOUR_STEPS = 8
 COLORINGS = ("label", "answer", "divergence", "overlap", "flags")
 
@@ -137,7 +141,8 @@ class Selection:
 
     ``cell`` (teacher's answer, student's answer), ``group`` (a class: of the label, or of the
     teacher's answer where there are no labels), ``differ`` (only images that the two answer
-    differently) and ``within`` together are the cross-filter. ``picked`` is what is selected on
+    differently), ``within`` and ``where`` (an expression over the table of samples) together are
+    the cross-filter. ``picked`` is what is selected on
     the map, ``sample`` the image that Inspect shows, ``color`` how the map is colored, ``epoch``
     the checkpoint that Training shows, ``step`` (from 1) where the Tour stands. ``left`` is the
     model that ``student`` is compared with, the teacher or any other one; what is called the
@@ -152,6 +157,7 @@ class Selection:
     group: int | None = None
     differ: bool = False
     within: Region | None = None
+    where: str | None = None
     picked: Region | None = None
     sample: str | None = None
     color: str = "label"
@@ -162,18 +168,20 @@ class Selection:
     @property
     def filtered(self) -> bool:
         """Whether the cross-filter leaves anything out."""
-        return bool(self.cell or self.group is not None or self.differ or self.within)
+        chosen = (self.cell, self.within, self.where)
+        return bool(any(chosen) or self.group is not None or self.differ)
 
     @property
     def filter_key(self) -> str:
         """Identity of the rows that the selection leaves, for caches."""
         within = self.within.to_text() if self.within else None
         models = (self.left, self.student, self.condition, self.layer)
-        return repr((*models, self.cell, self.group, self.differ, within))
+        return repr((*models, self.cell, self.group, self.differ, within, self.where))
 
     def unfiltered(self) -> Self:
         """The same selection without the cross-filter."""
-        return dataclasses.replace(self, cell=None, group=None, differ=False, within=None)
+        off: dict[str, Any] = dict.fromkeys(("cell", "group", "within", "where"))
+        return dataclasses.replace(self, differ=False, **off)
 
     def to_query(self) -> dict[str, str]:
         """Write as URL parameters; what is at its default is left out."""
@@ -190,6 +198,8 @@ class Selection:
             query["differ"] = "1"
         if self.within:
             query["within"] = self.within.to_text()
+        if self.where:
+            query["where"] = self.where
         if self.picked:
             query["picked"] = self.picked.to_text()
         if self.sample is not None:
@@ -232,6 +242,7 @@ class Selection:
             group=reader.index("class", classes),
             differ=reader.choice("differ", ["1"], "") == "1",
             within=reader.region("within"),
+            where=reader.expression("where"),
             picked=reader.region("picked"),
             sample=query.get("sample"),
             color=reader.choice("color", list(COLORINGS), "label"),
@@ -298,6 +309,25 @@ class _Reader:
         except InputError as error:
             self.messages.append(f"The address holds an unusable {error}")
             return None
+
+    def expression(self, name: str) -> str | None:
+        """An expression as it is: whether it is a filter shows where the table is known."""
+        value = self.query.get(name)
+        if value is None or fits_url(value):
+            return value
+        self.messages.append(
+            f"The address holds a filter of {len(value)} characters, expected at most "
+            f"{MAX_WHERE_BYTES} bytes; type it into the filter field"
+        )
+        return None
+
+
+def fits_url(expression: str) -> bool:
+    """Whether a filter is short enough for the URL."""
+    try:
+        return 0 < len(quote_plus(expression)) <= MAX_WHERE_BYTES
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
 
 
 def sample_token(sample_id: str) -> str:

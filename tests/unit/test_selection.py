@@ -16,11 +16,13 @@ from dashboard.selection import (
     COLORINGS,
     MAX_QUERY_BYTES,
     MAX_VERTICES,
+    MAX_WHERE_BYTES,
     Lasso,
     SavedSet,
     Selection,
     SliceSet,
     find_sample,
+    fits_url,
     load_set,
     sample_token,
     save_set,
@@ -47,6 +49,7 @@ selections = st.builds(
     group=st.none() | indices,
     differ=st.booleans(),
     within=regions,
+    where=st.none() | st.text(min_size=1, max_size=40).filter(fits_url),
     picked=regions,
     sample=st.none() | st.text(min_size=1, max_size=30).filter(lambda t: t[0] != "~"),
     color=st.sampled_from(COLORINGS),
@@ -73,14 +76,14 @@ def test_the_url_stays_short_at_its_longest() -> None:
     selection = Selection(
         student="s" * 64, condition="c" * 64, left="l" * 64, cell=(999, 999), group=999,
         differ=True, within=region, picked=region, sample="é" * 5000, color="divergence",
-        epoch=999_999, step=8,
+        epoch=999_999, step=8, where="x" * MAX_WHERE_BYTES,
     )  # fmt: skip
     assert len(urlencode(selection.to_query())) < MAX_QUERY_BYTES
 
 
 @given(st.dictionaries(
-    st.sampled_from(["student", "condition", "left", "cell", "class", "differ", "within", "picked",
-                     "sample", "color", "epoch", "step", "other"]),
+    st.sampled_from(["student", "condition", "left", "cell", "class", "differ", "within", "where",
+                     "picked", "sample", "color", "epoch", "step", "other"]),
     st.text(max_size=200),
 ))  # fmt: skip
 def test_every_url_shows_a_page(query: dict[str, str]) -> None:
@@ -108,6 +111,8 @@ def test_every_url_shows_a_page(query: dict[str, str]) -> None:
         ("picked", "student_1_2_3_4_nan_6", "3 to 40 points"),
         ("picked", "nobody_1_2_3_4_5_6", "3 to 40 points"),
         ("color", "<script>", "names color '<script>'"),
+        ("where", "é" * 50, "a filter of 50 characters"),
+        ("where", "", "a filter of 0 characters"),
         ("epoch", "-3", "names epoch '-3'"),
         ("step", "9", "expected 0 to 8"),
     ],
