@@ -12,7 +12,7 @@ import streamlit as st
 from analysis.errors import DistillscopeError
 from analysis.store.study import Study
 from dashboard import bar, context, loading, messages
-from dashboard.pages import audit, inspect, layers, map, overview, tour, training
+from dashboard.pages import audit, inspect, lab, layers, map, overview, tour, training
 from dashboard.theme import palette
 
 STATIC = Path(__file__).parent / "static"
@@ -24,12 +24,19 @@ PAGES: dict[str, ModuleType] = {
     "Layers": layers,
     "Training": training,
     "Audit": audit,
+    "Lab": lab,
 }
 
 
 def render(page: ModuleType) -> None:
-    """Draw the context bar and ``page``; what goes wrong is a message in place."""
+    """Draw the context bar and ``page``; what goes wrong is a message in place.
+
+    A page about the workspace stands alone: it needs no study.
+    """
     try:
+        if hasattr(page, "show_alone"):
+            page.show_alone()
+            return
         view = context.open_view()
         bar.context_bar(view, page.exports(view))
         for note in view.notes:

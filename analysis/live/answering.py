@@ -16,7 +16,18 @@ from analysis.data.imageset import to_pixels
 from analysis.embedding.neighbors import nearest_neighbors
 from analysis.live.explaining import check, explain
 from analysis.live.remembering import remembered
-from analysis.live.requests import Attribute, Explanation, Keep, Near, Predict, Request, Trust
+from analysis.live.requests import (
+    Attribute,
+    Describe,
+    Examine,
+    Explanation,
+    Keep,
+    Look,
+    Near,
+    Predict,
+    Request,
+    Trust,
+)
 from analysis.models.handle import ModelHandle
 from analysis.records import CLEAN, PENULTIMATE, Neighbors
 from analysis.store import Study
@@ -46,6 +57,8 @@ class Answering:
             Attribute: self._attribute,
             Trust: self._trust,
             Keep: self._keep,
+            Describe: self._describe,
+            Examine: self._examine,
         }
 
     def answer(self, task: Task) -> Any:
@@ -155,6 +168,22 @@ class Answering:
             edits=edits_from_json(request.edits),
             trusted_code=self.trusted_code,
             progress=self._task.progress,
+        )
+
+    def _describe(self, request: Describe) -> Any:
+        from analysis.study.setting_cards import setting_cards  # all that trains: seconds
+
+        return setting_cards()
+
+    def _examine(self, request: Examine) -> Any:
+        from analysis.study.examination import examine
+
+        return examine(
+            request.form,
+            request.values,
+            base=Path(request.base),
+            text=request.text,
+            deep=isinstance(request, Look),
         )
 
 

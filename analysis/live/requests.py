@@ -118,6 +118,45 @@ class Keep(Request):
     edits: tuple[Mapping[str, Any], ...]
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Describe(Request):
+    """What can be set? Answered with the cards of every section of settings.
+
+    Like :class:`Examine` it is about no study: ``study`` and ``version`` are empty.
+    """
+
+    kind: ClassVar[str] = "describe"
+
+    study: str = ""
+    version: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Examine(Request):
+    """What would a job of the form ``form`` with these ``values`` be refused for?
+
+    ``base`` is where relative paths start, ``text`` the file of a whole experiment. Answered with
+    a tuple of problems.
+    """
+
+    kind: ClassVar[str] = "examine"
+    lasting: ClassVar[bool] = False
+
+    form: str
+    values: Mapping[str, Any]
+    base: str
+    text: str = ""
+    study: str = ""
+    version: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Look(Examine):
+    """The same after a look at models and images, which takes a moment."""
+
+    kind: ClassVar[str] = "look"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
     """Maps under ``teacher`` (the left model), ``student`` and ``pair``, each of one image.

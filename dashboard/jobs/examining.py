@@ -33,6 +33,7 @@ def _plan_audit(name: str, values: Values) -> Plan:
 AUDIT = Form(
     kind="audit",
     title="Audit a study",
+    short="Audit",
     about="Is there a planted trigger that nobody told us about?",
     makes="the audit of the study",
     fields=(
@@ -50,6 +51,7 @@ AUDIT = Form(
                 hidden=("families", "restarts")),
     ),
     plan=_plan_audit,
+    named=False,
     page="audit",
 )  # fmt: skip
 
@@ -71,6 +73,7 @@ def _plan_repair(name: str, values: Values) -> Plan:
 REPAIR = Form(
     kind="repair",
     title="Repair a student",
+    short="Repair",
     about="Take a backdoor out of a student, with plain fine-tuning measured beside it.",
     makes="the student NAME of the study, and NAME.safetensors",
     fields=(
@@ -105,6 +108,7 @@ def _plan_screen(name: str, values: Values) -> Plan:
 SCREEN = Form(
     kind="screen",
     title="Screen images",
+    short="Screen",
     about="Which of the teacher’s answers on a distillation set break under a mild filter?",
     makes="the screening of the study",
     fields=(
@@ -118,5 +122,6 @@ SCREEN = Form(
                 hidden=("filters", "gallery")),
     ),
     plan=_plan_screen,
+    named=False,
     page="audit",
 )  # fmt: skip

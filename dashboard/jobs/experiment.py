@@ -78,6 +78,7 @@ AUDIT_STAGES = ("inversion", "screening", "ready stickers", "STRIP", "localizati
 RUN = Form(
     kind="run",
     title="A whole experiment",
+    short="Whole experiment",
     about="Teacher, poisoned images, students with their controls, comparison, audit.",
     makes="the study NAME and its file NAME.toml",
     fields=(

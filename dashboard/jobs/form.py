@@ -50,15 +50,21 @@ class Section:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """What can be run: its words on the screen, its fields, its plan."""
+    """What can be run: its words on the screen, its fields, its plan.
+
+    ``makes`` says what comes out; a form that is not ``named`` makes nothing new. ``page`` is
+    where the result is looked at.
+    """
 
     kind: str
     title: str
+    short: str
     about: str
     makes: str
     fields: tuple[Input, ...]
     sections: tuple[Section, ...]
     plan: Planner
+    named: bool = True
     page: str = "overview"
 
 

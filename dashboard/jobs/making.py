@@ -45,6 +45,7 @@ def _plan_distill(name: str, values: Values) -> Plan:
 DISTILL = Form(
     kind="distill",
     title="Distill a student",
+    short="Distill",
     about="A new student of a teacher, and the study that compares the two.",
     makes="the student NAME.safetensors and the study NAME",
     fields=(
@@ -78,6 +79,7 @@ def _plan_attack(name: str, values: Values) -> Plan:
 ATTACK = Form(
     kind="attack",
     title="Poison images",
+    short="Poison",
     about="A distillation set that carries a backdoor: the teacher answers the target on it.",
     makes="the image folder NAME, its truth beside it",
     fields=(
@@ -114,6 +116,7 @@ def _plan_compare(name: str, values: Values) -> Plan:
 COMPARE = Form(
     kind="compare",
     title="Compare models",
+    short="Compare",
     about="A teacher and students that are there already, on images of yours.",
     makes="the study NAME",
     fields=(
@@ -152,6 +155,7 @@ def _plan_reference(name: str, values: Values) -> Plan:
 REFERENCE = Form(
     kind="reference",
     title="Make references",
+    short="References",
     about="Honest students of a teacher: what any student of it can be expected to show.",
     makes="the folder NAME of weights, added to the study where one is named",
     fields=(

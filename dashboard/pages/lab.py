@@ -1,0 +1,21 @@
+"""Lab: configure distillation, attack, comparison, audit and repair; run them in the background."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from dashboard import loading
+from dashboard.jobs.board import Board
+from dashboard.pages.lab_form import show_form
+from dashboard.pages.lab_jobs import show_jobs
+
+
+def show_alone() -> None:
+    """Draw the page, which is about the workspace and needs no study."""
+    board = Board(loading.served_path().parent)
+    left, right = st.columns([11, 8], gap="large")
+    with right:
+        show_jobs(board)
+    with left:
+        st.html('<div class="ds-finding">What shall be run?</div>')
+        st.fragment(show_form)(board)
