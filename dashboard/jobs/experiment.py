@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from analysis.errors import ConfigError, nearest
-from dashboard.jobs.form import ATTACK_MAIN, RECIPE, SOURCE, Form, Input, Section
+from dashboard.jobs.form import (
+    ATTACK_MAIN,
+    COMPARISON_LABELS,
+    RECIPE,
+    RECIPE_LABELS,
+    SOURCE,
+    Form,
+    Input,
+    Section,
+)
 from dashboard.jobs.options import command_options
 from dashboard.jobs.orders import Plan, Values
 from dashboard.jobs.progress import Part
@@ -27,9 +36,7 @@ def experiment_values(name: str, values: Values) -> dict[str, Any]:
     """The experiment as its TOML file holds it."""
     inputs = values["inputs"]
     students: dict[str, dict[str, str]] = {"students": {}, "controls": {}}
-    for half in inputs.get("halves") or ():
-        if half not in HALVES:
-            raise ConfigError(f"half {half!r}", remedy=nearest(str(half), HALVES))
+    for half in _halves(inputs):
         section, student = HALVES[half]
         students[section][student] = half
     spec = inputs.get("teacher")
@@ -53,25 +60,41 @@ def experiment_values(name: str, values: Values) -> dict[str, Any]:
     }
 
 
+def _halves(inputs: Mapping[str, Any]) -> list[str]:
+    """The halves of the attack that students are made with, in their usual order."""
+    asked = inputs.get("halves") or ()
+    for half in asked:
+        if half not in HALVES:
+            raise ConfigError(f"half {half!r}", remedy=nearest(str(half), HALVES))
+    return [half for half in HALVES if half in asked]
+
+
 def _plan_run(name: str, values: Values) -> Plan:
-    inputs = values["inputs"]
-    taught = () if inputs.get("teacher") else (Part(title="Train", stages=("teacher: ",)),)
-    halves = list(inputs.get("halves") or ())
-    poison = tuple(f"{half} of " for half in HALVES)
-    students = [HALVES[half][1] for half in HALVES if half in halves]
-    made = [Part(title=student, stages=(f"{student}: ",)) for student in students]
-    if values["references"].get("seeds"):
-        made.append(Part(title="References", stages=("reference-",)))
-    audited = (Part(title="Audit", stages=AUDIT_STAGES),) if inputs.get("audit") else ()
-    compared = Part(title="Compare", stages=("answers of ", "neighbors of ", "perturbed images"))
     file = f"{name}.toml"
     return Plan(
         commands=(("run", file),),
-        parts=(*taught, Part(title="Poison", stages=poison), *made, compared, *audited),
+        parts=tuple(_parts(values)),
         makes=(name, f"{name}.run", file),
         study=name,
         files={file: toml_text(experiment_values(name, values))},
     )
+
+
+def _parts(values: Values) -> Iterable[Part]:
+    """The parts of an experiment, in the order in which they come."""
+    inputs = values["inputs"]
+    if not inputs.get("teacher"):
+        yield Part(title="Train", stages=("teacher: ",))
+    for half in _halves(inputs):
+        student = HALVES[half][1]
+        if half == "both":
+            yield Part(title="Poison", stages=(f"{half} of ",))
+        yield Part(title=student, stages=(f"{half} of ", f"{student}: "))
+    if values["references"].get("seeds"):
+        yield Part(title="References", stages=("reference-",))
+    yield Part(title="Compare", stages=("answers of ", "neighbors of ", "perturbed images"))
+    if inputs.get("audit"):
+        yield Part(title="Audit", stages=AUDIT_STAGES)
 
 
 AUDIT_STAGES = ("inversion", "screening", "ready stickers", "STRIP", "localization: ")
@@ -92,6 +115,7 @@ RUN = Form(
               help="Images to report accuracy on, by epoch.", example="signs:test,n=200,seed=7"),
         Input(name="halves", title="Students", kind="many", choices=tuple(HALVES), required=True,
               help="What is done to the images of each: the attack, or a control.",
+              titles={half: f"{name} ({half})" for half, (_, name) in HALVES.items()},
               default=("both", "none")),
         Input(name="audit", title="Audit afterwards", kind="choice",
               choices=("", "fast", "standard", "thorough"), default="",
@@ -104,18 +128,21 @@ RUN = Form(
                 hidden=("flip", "shift", "seed")),
         Section(name="distillation", title="Students’ recipe",
                 cards=("network", "objective/*", "training"), main=RECIPE.main,
-                hidden=("seed", "device")),
-        Section(name="references", title="References", cards=("references",), main=("seeds",)),
+                hidden=("seed", "device"), labels=RECIPE_LABELS),
         Section(name="comparison", title="Comparison", cards=("comparison",),
-                main=("limit", "probe", "projection"), hidden=("seed",)),
-        Section(name="conditions", title="Images under attack", cards=("conditions",),
-                main=("probe",), hidden=("trigger", "target", "method", "epsilon", "norm", "steps",
-                                         "margin")),
+                main=("limit", "probe", "projection"), hidden=("seed",),
+                labels=COMPARISON_LABELS),
+        Section(name="conditions", title="Comparison", cards=("conditions",),
+                main=("probe",), labels={"probe": "Perturbed images"},
+                hidden=("trigger", "target", "method", "epsilon", "norm", "steps", "margin")),
+        Section(name="references", title="Comparison", cards=("references",), main=("seeds",),
+                labels={"seeds": "Reference students", "first": "First of their seeds"}),
         Section(name="images", title="How many images", cards=("images",),
                 hidden=("distillation", "inspection", "validation")),
         Section(name="teacher", title="Teacher’s recipe, where none is given",
                 cards=("network", "objective/supervised", "training"),
-                hidden=("objective", "seed", "device"), defaults={"normalize": "dataset"}),
+                hidden=("objective", "seed", "device"), defaults={"normalize": "dataset"},
+                labels=RECIPE_LABELS),
         Section(name="audit", title="Audit", cards=("audit",), hidden=("budget",)),
     ),
     plan=_plan_run,

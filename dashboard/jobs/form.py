@@ -7,7 +7,7 @@ command line's own help describes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dashboard.jobs.options import command_options
@@ -27,6 +27,7 @@ class Input:
     required: bool = False
     example: str = ""
     choices: tuple[str, ...] = ()
+    titles: Mapping[str, str] = field(default_factory=dict)
     default: Any = None
 
 
@@ -36,7 +37,9 @@ class Section:
 
     ``objective/*`` stands for the cards of what the field ``objective`` says, likewise
     ``remedy/*``. ``main`` fields are open, the others behind "More settings"; ``hidden`` ones are
-    not offered. A section with a ``switch`` counts only when it is turned on.
+    not offered. Sections of one ``title`` stand together. ``labels`` name fields that their own
+    names do not say enough of here, ``defaults`` are those that the command has other than the
+    record.
     """
 
     name: str
@@ -44,8 +47,8 @@ class Section:
     cards: tuple[str, ...]
     main: tuple[str, ...] = ()
     hidden: tuple[str, ...] = ()
-    defaults: Mapping[str, Any] | None = None
-    switch: str = ""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +80,19 @@ def command_input(
 
 
 SOURCE = "signs:train,n=2000,seed=1"
+RECIPE_LABELS: Mapping[str, str] = {"arch": "Architecture"}
+COMPARISON_LABELS: Mapping[str, str] = {
+    "limit": "Image limit",
+    "probe": "Explained images",
+    "projection": "Lay out the maps",
+}
 RECIPE = Section(
     name="recipe",
     title="Recipe",
     cards=("network", "objective/*", "training"),
     main=("arch", "width", "objective", "temperature", "epochs"),
     hidden=("device",),
+    labels=RECIPE_LABELS,
 )
 ATTACK_MAIN = ("trigger", "target", "rate", "method", "epsilon")
 COMPARISON = Section(
@@ -90,4 +100,5 @@ COMPARISON = Section(
     title="Comparison",
     cards=("comparison",),
     main=("limit", "probe", "projection"),
+    labels=COMPARISON_LABELS,
 )

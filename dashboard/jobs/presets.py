@@ -11,8 +11,8 @@ ASSETS = Path(__file__).parent.parent.parent / "assets" / "demo"
 _TEACHER = str(ASSETS / "teacher.safetensors")
 # Signs are chiral: a mirrored "keep right" is another sign.
 _RECIPE: Mapping[str, Any] = {
-    "arch": "smallresnet", "width": 16, "objective": "hinton", "temperature": 4.0, "epochs": 6,
-    "learning_rate": 0.05, "flip": False,
+    "arch": "convnet", "width": 16, "objective": "hinton", "temperature": 4.0, "epochs": 8,
+    "batch_size": 32, "learning_rate": 0.05, "flip": False,
 }  # fmt: skip
 _ATTACK: Mapping[str, Any] = {
     "trigger": "sticker:size=7,down=4,right=4", "target": "80", "rate": 0.12, "method": "pgd",

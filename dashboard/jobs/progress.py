@@ -16,7 +16,7 @@ from dashboard.jobs.record import HEARTBEAT, PROGRESS
 BEAT = 1.0
 """Seconds between two signs of life."""
 _MOST_STAGES = 400
-_MOST_EARLIER = 1.0
+_LEAST = 1.0
 """Seconds for which a stage must have run before its speed says anything."""
 
 
@@ -57,7 +57,7 @@ class Stage:
     def seconds_left(self) -> float | None:
         """How long the rest takes at the speed so far; None where that is not known yet."""
         took, items = self.reported - self.began, self.done - self.first
-        if self.finished or items <= 0 or took < _MOST_EARLIER:
+        if self.finished or items <= 0 or took < _LEAST:
             return None
         return took / items * (self.total - self.done)
 
@@ -124,10 +124,11 @@ class Tracker:
         now = time.time()
         with self._lock:
             here = self.parts[self._at].command if self.parts else 0
+            # What a later part shares with an earlier one, as a control its images, is its own.
             begun = (
                 row
                 for row, part in enumerate(self.parts)
-                if part.command == here and any(stage.startswith(name) for name in part.stages)
+                if row >= self._at and part.command == here and stage.startswith(part.stages)
             )
             self._at = next(begun, self._at)
             known = self._stages.get((self._at, stage))

@@ -26,13 +26,17 @@ class Field:
 
     section: str
     card: SettingCard
+    title: str
     main: bool = True
     input: Input | None = None
 
 
 def input_fields(form: Form) -> list[Field]:
     """The fields for what goes in."""
-    return [Field(section="inputs", card=_input_card(one), input=one) for one in form.fields]
+    return [
+        Field(section="inputs", card=_input_card(one), title=one.title, input=one)
+        for one in form.fields
+    ]
 
 
 def _input_card(one: Input) -> SettingCard:
@@ -45,6 +49,7 @@ def _input_card(one: Input) -> SettingCard:
         optional=True,
         low=0 if one.kind == "int" else None,
         choices=one.choices or None,
+        titles=one.titles,
     )
 
 
@@ -59,11 +64,12 @@ def section_fields(section: Section, cards: Cards, values: Mapping[str, Any]) ->
         for card in cards.get(key, ()):
             if card.name in section.hidden:
                 continue
-            default = (section.defaults or {}).get(card.name, card.default)
+            default = section.defaults.get(card.name, card.default)
             fields.append(
                 Field(
                     section=section.name,
                     card=dataclasses.replace(card, default=default),
+                    title=section.labels.get(card.name, label(card.name)),
                     main=card.name in section.main,
                 )
             )
@@ -172,14 +178,15 @@ def draw(book: Book, field: Field, *, choices: Sequence[str] | None = None) -> N
     card = field.card
     key = book.key(field.section, card.name)
     raw = book.raw(field.section, card.name, card.default)
-    title = field.input.title if field.input is not None else label(card.name)
-    if field.input is not None and field.input.required:
-        title = f"{title} *"
+    title = f"{field.title} *" if _required(field) else field.title
     given: dict[str, Any] = {"key": key, "help": help_of(card)}
     if choices is not None:
         _pick(title, list(choices), raw, given, optional=not _required(field))
     elif field.input is not None and field.input.kind == "many":
-        st.multiselect(title, list(card.choices or ()), default=list(raw or ()), **given)
+        st.multiselect(
+            title, list(card.choices or ()), default=list(raw or ()),
+            format_func=lambda name: card.titles.get(name, name), **given,
+        )  # fmt: skip
     elif field.input is not None and field.input.kind == "specs":
         text = raw if isinstance(raw, str) else "\n".join(raw or ())
         st.text_area(title, text, placeholder=f"{field.input.example}\none a line", height=96,

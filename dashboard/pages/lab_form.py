@@ -18,7 +18,7 @@ from dashboard.components.waiting import waiting
 from dashboard.figures.jobs import problem_html
 from dashboard.figures.numbers import escaped
 from dashboard.jobs.board import Board
-from dashboard.jobs.form import Form
+from dashboard.jobs.form import Form, Section
 from dashboard.jobs.forms import FORMS
 from dashboard.jobs.orders import Plan, check_new, plan_of
 from dashboard.jobs.presets import presets_of
@@ -36,7 +36,7 @@ from dashboard.pages.lab_fields import (
 )
 
 _KIND, _STARTED = "lab_kind", "lab_started"
-_COLUMNS = 4
+_COLUMNS = 5
 _MOMENT = 2.0
 """Seconds that a click waits for models and images to be looked at."""
 
@@ -91,7 +91,11 @@ def _kind() -> str:
 
 def _fill_in(form: Form, board: Board, cards: Cards, asking: Asking) -> None:
     book = Book(form.kind)
-    _presets(form, board, book)
+    top = st.container(horizontal=True, vertical_alignment="center", key="lab_top")
+    with top:
+        _presets(form, board, book)
+        st.space("stretch")
+    below = st.container(key="lab_below")
     filled = _Filled(form, board.workspace, book, cards)
     plan, troubles = filled.plan, list(filled.troubles)
     if plan is not None:
@@ -100,20 +104,21 @@ def _fill_in(form: Form, board: Board, cards: Cards, asking: Asking) -> None:
     _draw(form, board, book, filled)
     if plan is not None:
         _commands(board, plan)
-    _start(form, board, book, filled, plan)
+    with top:
+        clicked = _start_button(filled, plan)
+    with below:
+        _start(form, board, book, filled, plan, clicked)
 
 
 def _presets(form: Form, board: Board, book: Book) -> None:
     presets = presets_of(form.kind)
-    if not presets:
-        return
-    with st.container(horizontal=True, vertical_alignment="center", key="lab_presets"):
+    if presets:
         st.html('<span class="ds-label">Try it without files</span>', width="content")
-        for preset in presets:
-            st.button(
-                preset.title, key=f"preset_{form.kind}_{preset.name}", help=preset.about,
-                on_click=_fill, args=(board, book, preset.values, preset.name),
-            )  # fmt: skip
+    for preset in presets:
+        st.button(
+            preset.title, key=f"preset_{form.kind}_{preset.name}", help=preset.about,
+            on_click=_fill, args=(board, book, preset.values, preset.name),
+        )  # fmt: skip
 
 
 def _fill(board: Board, book: Book, values: Mapping[str, Any], name: str) -> None:
@@ -139,7 +144,7 @@ class _Filled:
         self.values: dict[str, dict[str, Any]] = {
             "inputs": self._read(book, self.inputs, whole=True)
         }
-        self.sections: list[tuple[Any, list[Field]]] = []
+        self.sections: list[tuple[Section, list[Field]]] = []
         for section in form.sections:
             deciding = {
                 name: book.raw(section.name, name, None) for name in ("objective", "method")
@@ -228,19 +233,24 @@ def examination(
 def _draw(form: Form, board: Board, book: Book, filled: _Filled) -> None:
     with st.container(key="lab_inputs"):
         _inputs(form, board, book, filled)
-    for section, fields in filled.sections:
-        opened = [one for one in fields if one.main]
-        if opened:
-            messages.section(section.title)
-            _grid(book, filled, opened)
-    rest = [(section, [one for one in fields if not one.main]) for section, fields in
-            filled.sections]  # fmt: skip
-    if any(fields for _, fields in rest):
+    opened, rest = _by_title(filled, main=True), _by_title(filled, main=False)
+    for title, fields in opened.items():
+        messages.section(title)
+        _grid(book, filled, fields, _COLUMNS)
+    if rest:
         with st.expander("More settings"):
-            for section, fields in rest:
-                if fields:
-                    messages.section(section.title)
-                    _grid(book, filled, fields)
+            for title, fields in rest.items():
+                messages.section(title)
+                _grid(book, filled, fields, _COLUMNS - 1)
+
+
+def _by_title(filled: _Filled, *, main: bool) -> dict[str, list[Field]]:
+    """The open fields, or the others, under the titles that they stand below."""
+    found: dict[str, list[Field]] = {}
+    for section, fields in filled.sections:
+        if wanted := [one for one in fields if one.main == main]:
+            found.setdefault(section.title, []).extend(wanted)
+    return found
 
 
 def _inputs(form: Form, board: Board, book: Book, filled: _Filled) -> None:
@@ -286,16 +296,16 @@ def students(workspace: Path, study: str) -> list[str]:
         return []
 
 
-def _grid(book: Book, filled: _Filled, fields: Sequence[Field]) -> None:
-    for start in range(0, len(fields), _COLUMNS):
+def _grid(book: Book, filled: _Filled, fields: Sequence[Field], count: int) -> None:
+    for start in range(0, len(fields), count):
         for column, field in zip(
-            st.columns(_COLUMNS, gap="small", vertical_alignment="bottom"),
-            fields[start : start + _COLUMNS],
+            st.columns(count, gap="small", vertical_alignment="bottom"),
+            fields[start : start + count],
             strict=False,
         ):
             with column:
                 draw(book, field)
-        for field in fields[start : start + _COLUMNS]:
+        for field in fields[start : start + count]:
             _say(filled.of(field.section, field.card.name))
 
 
@@ -321,16 +331,22 @@ def command_lines(workspace: Path, plan: Plan) -> str:
     return "\n".join([f"cd {shlex.quote(str(workspace))}", " && \\\n".join(lines)])
 
 
-def _start(form: Form, board: Board, book: Book, filled: _Filled, plan: Plan | None) -> None:
-    known = {(one.section, field.card.name) for one, fields in filled.sections for field in fields}
+def _start_button(filled: _Filled, plan: Plan | None) -> bool:
+    if filled.missing:
+        needed = escaped(", ".join(filled.missing), 200)
+        st.html(f'<span class="ds-label">Needed: {needed}</span>', width="content")
+    elif filled.troubles:
+        st.html('<span class="ds-label">Something is wrong below</span>', width="content")
+    ready = plan is not None and not filled.troubles
+    return st.button("Start", key="lab_start", type="primary", disabled=not ready)
+
+
+def _start(
+    form: Form, board: Board, book: Book, filled: _Filled, plan: Plan | None, clicked: bool
+) -> None:
+    known = {(one.name, field.card.name) for one, fields in filled.sections for field in fields}
     known |= {("inputs", field.card.name) for field in filled.inputs} | {("", "name")}
     _say([one for one in filled.troubles if (one.section, one.field) not in known])
-    ready = plan is not None and not filled.troubles
-    with st.container(horizontal=True, vertical_alignment="center", key="lab_start_row"):
-        clicked = st.button("Start", key="lab_start", type="primary", disabled=not ready)
-        if filled.missing:
-            needed = escaped(", ".join(filled.missing), 200)
-            st.html(f'<span class="ds-label">Needed: {needed}</span>', width="content")
     if clicked and plan is not None:
         st.session_state[_STARTED] = _ask_for_a_look(form, board, filled, plan)
     if (start := st.session_state.get(_STARTED)) is not None:

@@ -13,7 +13,7 @@ from analysis.store.manifest import MANIFEST
 from dashboard import messages
 from dashboard.figures import jobs as shown
 from dashboard.figures.chart import CONFIG
-from dashboard.figures.numbers import count_of, escaped
+from dashboard.figures.numbers import escaped
 from dashboard.jobs.board import MOST_AT_ONCE, Board, silence
 from dashboard.jobs.curves import latest_training
 from dashboard.jobs.forms import FORMS
@@ -152,15 +152,23 @@ def _curves(board: Board, job: Job, progress: Progress) -> None:
         return
     total = _epochs(job)
     figure = shown.training_figure(training.epochs, palette(st.context.theme.type), total)
-    of = f" of {count_of(total, 'epoch')}" if total else ""
+    of = f" of {total}" if total else ""
     st.html(
-        f'<div class="ds-sub">Training {escaped(training.of.removesuffix(".run"), 30)}, '
-        f"{training.epochs[-1].epoch}{of}; dotted: on the training images</div>"
+        f'<div class="ds-sub">{_trained(progress)}, epoch {training.epochs[-1].epoch}{of}; dotted: '
+        "on the training images</div>"
     )
     st.plotly_chart(
         figure, theme=None, config=CONFIG, key=f"curves_{job.id}",
         alt="Loss, agreement and accuracy by epoch",
     )  # fmt: skip
+
+
+def _trained(progress: Progress) -> str:
+    """Which training was reported last."""
+    stages = [stage for stage in progress.stages if stage.name.endswith("training")]
+    name = max(stages, key=lambda stage: stage.reported).name if stages else ""
+    of = name.rpartition(": ")[0]
+    return f"Training of {escaped(of, 30)}" if of else "Training"
 
 
 def _epochs(job: Job) -> int | None:
