@@ -51,11 +51,11 @@ def duration(seconds: float) -> str:
 
 
 def job_head(job: Job, title: str, *, now: float) -> str:
-    """Mark, name, kind and state of a job in a line."""
+    """Mark and name of a job, its kind and state below."""
     return (
         f'<div class="ds-job"><span class="ds-job-mark ds-job-{job.state}"></span>'
-        f'<span class="ds-title ds-cut">{escaped(job.order.name)}</span>'
-        f'<span class="ds-sub ds-cut">{escaped(title)} · {state_words(job, now=now)}</span></div>'
+        f'<div class="ds-title ds-cut">{escaped(job.order.name)}</div>'
+        f'<div class="ds-sub ds-cut">{escaped(title)} · {state_words(job, now=now)}</div></div>'
     )
 
 
@@ -99,7 +99,9 @@ def stage_words(progress: Progress, silent: float) -> str:
     if stage is None:
         return "starting"
     words = [f"part {progress.at + 1} of {len(progress.parts)}"] if progress.parts else []
-    words.append(f"{escaped(stage.name, 60)}: {thousands(stage.done)} of {thousands(stage.total)}")
+    after = ", going on" if stage.finished else ""
+    items = f"{thousands(stage.done)} of {thousands(stage.total)}"
+    words.append(f"{escaped(stage.name, 60)}: {items}{after}")
     if (left := stage.seconds_left()) is not None and left > _SOON:
         words.append(f"about {duration(left)} left of this stage")
     if silent > 30:

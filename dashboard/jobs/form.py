@@ -84,7 +84,7 @@ RECIPE_LABELS: Mapping[str, str] = {"arch": "Architecture"}
 COMPARISON_LABELS: Mapping[str, str] = {
     "limit": "Image limit",
     "probe": "Explained images",
-    "projection": "Lay out the maps",
+    "projection": "Maps",
 }
 RECIPE = Section(
     name="recipe",

@@ -13,7 +13,8 @@ from dashboard.pages.lab_jobs import show_jobs
 def show_alone() -> None:
     """Draw the page, which is about the workspace and needs no study."""
     board = Board(loading.served_path().parent)
-    left, right = st.columns([11, 8], gap="large")
+    with st.container(key="lab"):
+        left, right = st.columns([11, 8], gap="large")
     with right:
         show_jobs(board)
     with left:

@@ -140,8 +140,10 @@ def _whole_numbers(name: str, raw: Any) -> list[int] | None:
 def is_default(field: Field, value: Any) -> bool:
     """Whether ``value`` is what the field's card says anyway."""
     default = field.card.default
+    if value is None:
+        return True  # emptied: there is nothing to be sent
     if isinstance(default, tuple | list):
-        return value is None or list(default) == value
+        return list(default) == value
     if field.card.kind == "text" and default is not None:
         return str(value) == _shown(default)
     return bool(value == default)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,9 +131,9 @@ def free_name(board: Board, name: str) -> str:
     """``name``, with a number where the workspace has something of that name."""
     taken = {path.name.lower().split(".")[0] for path in board.workspace.glob("*")}
     taken |= {job.order.name.lower() for job in board.jobs()}
-    number, free = 2, name
+    base, number, free = re.sub(r"-\d{1,6}$", "", name), 2, name
     while free.lower() in taken:
-        free, number = f"{name}-{number}", number + 1
+        free, number = f"{base}-{number}", number + 1
     return free
 
 
@@ -325,8 +327,6 @@ def _commands(board: Board, plan: Plan) -> None:
 
 def command_lines(workspace: Path, plan: Plan) -> str:
     """What a terminal takes for ``plan``, from anywhere."""
-    import shlex
-
     lines = [plan.shown(command) for command in plan.commands]
     return "\n".join([f"cd {shlex.quote(str(workspace))}", " && \\\n".join(lines)])
 

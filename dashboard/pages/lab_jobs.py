@@ -79,18 +79,24 @@ def _job(board: Board, job: Job) -> None:
     form = FORMS.get(job.order.kind)
     title = form.title if form is not None else job.order.kind
     with st.container(key=f"job_{job.id}", gap="xsmall"):
-        with st.container(horizontal=True, vertical_alignment="center"):
+        with st.container(
+            horizontal=True, vertical_alignment="center", gap="small", key=f"jobhead_{job.id}"
+        ):
             st.html(shown.job_head(job, title, now=time.time()))
             _buttons(board, job)
         if job.state == "running":
             _running(board, job)
         elif job.state == "failed":
             st.html(shown.problem_html(job.message or "it failed", None, None))
-        if job.state != "queued":
-            _log(board, job)
+        _log(board, job)
 
 
 def _buttons(board: Board, job: Job) -> None:
+    if job.state != "queued":
+        st.button(
+            "Log", key=f"log_{job.id}", type="tertiary", width="content",
+            help="Show or hide the last lines that it printed.", on_click=_turn_log, args=(job.id,),
+        )  # fmt: skip
     if not job.over:
         st.button(
             "Cancel", key=f"cancel_{job.id}", disabled=job.stop_asked is not None, width="content",
@@ -180,14 +186,12 @@ def _epochs(job: Job) -> int | None:
     return None
 
 
+def _turn_log(job: str) -> None:
+    opened: set[str] = st.session_state.setdefault(_LOGS, set())
+    opened.symmetric_difference_update({job})
+
+
 def _log(board: Board, job: Job) -> None:
-    opened = st.session_state.setdefault(_LOGS, {})
-    title = "Hide the log" if opened.get(job.id) else "Show the log"
-
-    def turn() -> None:
-        opened[job.id] = not opened.get(job.id)
-
-    st.button(title, key=f"log_{job.id}", type="tertiary", on_click=turn)
-    if opened.get(job.id):
+    if job.id in st.session_state.get(_LOGS, ()):
         lines = log_tail(board.folder(job.id), 14)
         st.code("\n".join(lines) or "nothing yet", language=None, wrap_lines=True)
