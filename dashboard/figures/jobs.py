@@ -76,8 +76,10 @@ def _clock(moment: float | None, now: float) -> str:
     if moment is None:
         return ""
     ago = now - moment
+    if ago < 60:
+        return "just now"
     if ago < 3600:
-        return f"{duration(ago)} ago" if ago >= 1 else "just now"
+        return f"{int(ago // 60)}{THIN}min ago"
     form = "%H:%M" if ago < 86400 else "%Y-%m-%d %H:%M"
     return time.strftime(form, time.localtime(moment))
 

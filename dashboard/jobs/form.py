@@ -85,6 +85,10 @@ COMPARISON_LABELS: Mapping[str, str] = {
     "limit": "Image limit",
     "probe": "Explained images",
     "projection": "Maps",
+    "epochs": "Epochs of the maps",
+    "steps": "Steps of attributions",
+    "draws": "Bootstrap draws",
+    "size": "Resize to, pixels",
 }
 RECIPE = Section(
     name="recipe",

@@ -124,6 +124,8 @@ def value_of(field: Field, raw: Any) -> Any:
         return [part.strip() for part in parts if part.strip()] or None
     if field.card.kind == "ints":
         return _whole_numbers(field.card.name, raw)
+    if field.card.kind == "text":
+        return _shown(raw)
     if field.card.kind == "float" and not isinstance(raw, str):
         return float(raw)
     return raw

@@ -1,0 +1,76 @@
+"""The Lab in a real browser: a job is started, cancelled, resumed, done, and leads to its study."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.store import Study
+from dashboard.jobs.board import Board
+from tests.e2e.test_journey import WATCH, serving
+
+sync_api = pytest.importorskip("playwright.sync_api")
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def workspace(tiny_study: Path, tmp_path: Path) -> Path:
+    """A workspace with one study."""
+    shutil.copytree(tiny_study, tmp_path / "tiny")
+    return tmp_path
+
+
+@pytest.fixture
+def page(chromium: str) -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        page.set_default_timeout(45_000)
+        complaints: list[str] = []
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.add_init_script(WATCH)
+        yield page
+        assert complaints == []
+        violations = [v for v in page.evaluate("window.violations") if "wasm-eval" not in v]
+        assert violations == []
+        browser.close()
+
+
+def fill(page: Any, label: str, text: str) -> None:
+    box = page.get_by_label(label, exact=True)
+    box.fill(text)
+    box.press("Enter")
+
+
+def test_a_job_is_started_cancelled_resumed_and_its_study_opened(
+    page: Any, workspace: Path, tiny_models: dict[str, Path]
+) -> None:
+    with serving(workspace / "tiny") as (address, _):
+        page.goto(f"{address}/lab")
+        page.get_by_role("radio", name="Distill", exact=True).click()
+        fill(page, "Name *", "made")
+        fill(page, "Teacher *", str(tiny_models["teacher"]))
+        fill(page, "Distillation images *", "signs:train,n=64,seed=1")
+        fill(page, "Inspection images *", "signs:test,n=48,seed=2")
+        page.get_by_role("combobox", name="Architecture").click()
+        page.get_by_role("option", name="convnet").click()
+        fill(page, "Epochs", "1")
+        fill(page, "Explained images", "0")
+        page.get_by_text("Maps", exact=True).click()
+        page.get_by_role("button", name="Start", exact=True).click()
+        page.get_by_text("1 job is running").wait_for()
+        page.get_by_role("button", name="Cancel", exact=True).click()
+        page.get_by_text("Nothing is running").wait_for()
+        page.locator(".ds-job", has_text="cancelled").wait_for()
+        assert not (workspace / "made").exists()
+        page.get_by_role("button", name="Resume", exact=True).click()
+        page.get_by_text("1 job is running").wait_for()
+        page.get_by_role("link", name="Open the study").click()
+        page.get_by_text("What shall be run?").wait_for(state="detached")
+    (job,) = Board(workspace).jobs()
+    assert (job.state, job.attempts, job.study) == ("done", 2, "made")
+    assert list(Study.open(workspace / "made").students) == ["made"]
