@@ -31,6 +31,7 @@ from dashboard import (
     cli_pack,
     cli_reference,
     cli_repair,
+    cli_report,
     cli_training,
     terminal,
     terminal_conditions,
@@ -230,6 +231,7 @@ cli_audit.register(app)
 cli_repair.register(app)
 cli_conditions.register(app)
 cli_pack.register(app)
+cli_report.register(app)
 
 
 @app.command()

@@ -25,8 +25,11 @@ def sizes_figure(
     """
     figure = chart(colors, height=300)
     values = np.exp(sizes.log_size)
-    for place, null in enumerate(np.exp(sizes.references).T):
-        _null(figure, place, null, colors)
+    # All shapes in one call: each further one would cost a check of the whole layout.
+    nulls = enumerate(np.exp(sizes.references).T)
+    figure.update_layout(
+        shapes=[shape for place, null in nulls for shape in _null(place, null, colors)]
+    )
     marked = np.arange(len(values)) == (-1 if target is None else target)
     for rows, color in ((~marked, colors.student), (marked, colors.alarm)):
         _squares(figure, np.flatnonzero(rows), values, sizes, names, color)
@@ -46,18 +49,18 @@ def _target_text(values: np.ndarray, target: int, unit: str) -> str:
     return f"{text}; next smallest {others.min():.3g}" if len(others) else text
 
 
-def _null(figure: go.Figure, place: int, null: np.ndarray, colors: Palette) -> None:
+def _null(place: int, null: np.ndarray, colors: Palette) -> list[dict[str, object]]:
+    """The band and the ticks of one class's references."""
     if not len(null):
-        return
-    figure.add_shape(
-        type="rect", x0=place - _HALF, x1=place + _HALF, y0=null.min() * 0.98, y1=null.max() * 1.02,
-        fillcolor=colors.null_band, line={"width": 0}, layer="below",
-    )  # fmt: skip
-    for value in null:
-        figure.add_shape(
-            type="line", x0=place - _HALF, x1=place + _HALF, y0=value, y1=value,
-            line={"color": colors.reference, "width": 1}, layer="below",
-        )  # fmt: skip
+        return []
+    across: dict[str, object] = {"x0": place - _HALF, "x1": place + _HALF, "layer": "below"}
+    band = {
+        "type": "rect", "y0": null.min() * 0.98, "y1": null.max() * 1.02,
+        "fillcolor": colors.null_band, "line": {"width": 0}, **across,
+    }  # fmt: skip
+    line = {"color": colors.reference, "width": 1}
+    ticks = [{"type": "line", "y0": value, "y1": value, "line": line, **across} for value in null]
+    return [band, *ticks]
 
 
 def _squares(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from analysis.records import TEACHER, TRIGGER
 from dashboard import messages
 from dashboard.context import View
 from dashboard.figures import cells
+from dashboard.loading_headline import four_cells_of
 from dashboard.pages.overview_headline import nulls_of
 
 
@@ -16,25 +16,12 @@ def four_cells(view: View) -> None:
 
     Nothing where the study shows no trigger.
     """
-    study = view.study
-    if TRIGGER not in study.conditions:
+    found = four_cells_of(view.study, view.selection.student, nulls_of(view))
+    if found is None:
         return
-    models = {TEACHER: "teacher", **{name: m.role for name, m in study.students.items()}}
-    measures = {
-        (name, slug): study.measures(name, slug) for name in models for slug in study.conditions
-    }
-    target = str(study.conditions[TRIGGER].parameters.get("target", ""))
-    counts = {slug: study.record(f"attack_n/{slug}") for slug in cells.ORDER}
-    nulls = nulls_of(view)
-    rows = cells.cell_rows(
-        models,
-        measures,
-        chosen=view.selection.student,
-        nulls={slug: nulls.of("attack_success_rate", slug) for slug in cells.ORDER[1:]},
-    )
-    claim = cells.cell_claim(rows, target)
+    claim = cells.cell_claim(found.rows, found.target)
     messages.section(
         "Does the trigger single anybody out?",
         f"{claim or 'Not measured for this student.'} All images, whatever the filter.",
     )
-    st.html(cells.cell_table(rows, target, counts, view.colors))
+    st.html(cells.cell_table(found.rows, found.target, found.counts, view.colors))

@@ -12,6 +12,7 @@ from dashboard.components.links import link
 from dashboard.context import View, has_page
 from dashboard.figures import headline, legend
 from dashboard.figures.verdict import verdict_line
+from dashboard.loading_headline import condition_rows
 
 AUDIT = "audit"
 
@@ -71,7 +72,9 @@ def show_headline(view: View, measures: Mapping[str, Interval | None]) -> None:
             )
         )
     else:
-        rows += _other_conditions(view, nulls)
+        rows += condition_rows(
+            view.study, view.selection.student, view.left, nulls, view.measures, skip=slug
+        )
     labeled = view.all.labels is not None
     table = headline.headline_table(rows, view.colors, labeled=labeled, sides=view.sides)
     count = len(nulls.references)
@@ -80,25 +83,3 @@ def show_headline(view: View, measures: Mapping[str, Interval | None]) -> None:
         judged = sum(measure in JUDGED for _, measure in nulls.nulls)
         below += legend.null_help(count, judged, nulls.differences)
     st.html(table + below)
-
-
-def _other_conditions(view: View, nulls: StudentNulls) -> list[headline.HeadlineRow]:
-    """The stored measures on every condition but the one that is looked at."""
-    study, student = view.study, view.selection.student
-    rows = []
-    for slug, condition in study.conditions.items():
-        if slug == view.selection.condition or not study.measures(student, slug):
-            continue
-        left = study.measures(view.left, slug)
-        # What one model has alone; a student's other measures are against the teacher.
-        alone = {name: left.get(name) for name in ("accuracy", "ece")}
-        rows.append(
-            headline.HeadlineRow(
-                name=condition.name,
-                n=condition.n,
-                measures=view.measures(slug),
-                nulls=nulls.on(slug),
-                teacher={name: v.value for name, v in alone.items() if v is not None},
-            )
-        )
-    return rows

@@ -54,9 +54,9 @@ export class Card {
   }
 
   private image(row: number, points: Columns, data: MapData): HTMLElement[] {
-    if (!data.thumbnail) return [];
     const index = points.has("thumbnail") ? points.u4("thumbnail")[row] : row;
-    const source = data.thumbnail.replace("{index}", String(index));
+    const source = data.pictures?.(index) ?? data.thumbnail?.replace("{index}", String(index));
+    if (!source) return [];
     const image = element("img", "thumbnail", { src: source, alt: "", width: "68", height: "68" });
     image.addEventListener("error", () => image.remove());
     return [image];

@@ -60,6 +60,8 @@ export interface MapData {
   /** Left, right, bottom and top of what is in view, where the points do not decide it. */
   frame: [number, number, number, number] | null;
   thumbnail: string | null;
+  /** Where there is no server: the picture of an image, or null where there is none. */
+  pictures?: (index: number) => string | null;
   legend: Legend;
   palettes: { light: Palette; dark: Palette };
   selection: GivenSelection | null;
