@@ -1,4 +1,4 @@
-"""Figures as files: a plotly figure as simple shapes, and those as SVG or PNG, without a browser."""
+"""Figures as files: a plotly figure as simple shapes, and those as SVG or PNG."""
 
 from dashboard.drawing.maps import pair_drawing
 from dashboard.drawing.plotted import drawing_of

@@ -175,8 +175,9 @@ def _legend(
             yield words(name, x + 13)
             x += 31 + width_of(name, size)
         return
-    yield words(legend["title"], x)
-    x += 14 + width_of(legend["title"], size)
+    title = f"Color: {legend['title']}"
+    yield words(title, x)
+    x += 14 + width_of(title, size)
     if legend["kind"] == "categories":
         return
     yield words(legend["low"], x)

@@ -9,14 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from itertools import chain
-from typing import Any
 
 import plotly.graph_objects as go
 
 from analysis.errors import InputError
 from dashboard.drawing.axes import Axis, Tick, axis_of, label_width
 from dashboard.drawing.notes import annotation, lines, outline
-from dashboard.drawing.shapes import Drawing, Outline, Shape, Stroke, hidden
+from dashboard.drawing.shapes import Anchor, Drawing, Outline, Shape, Stroke, hidden
 from dashboard.drawing.traces import bars, heatmap, scatter
 from dashboard.drawing.words import middle
 
@@ -114,7 +113,7 @@ class _Chart:
         if not angle:
             return lines(tick.text, at, y, size, color, "middle")
         # Turned labels end at their tick below the chart and begin there above it.
-        anchor = "start" if above else "end"
+        anchor: Anchor = "start" if above else "end"
         down = 0.0 if above else 0.1 * size
         return lines(tick.text, at, y + down, size, color, anchor, angle)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 
@@ -125,7 +126,7 @@ def _dashed(points: Sequence[Point], dash: Sequence[float]) -> Iterator[list[Poi
     """The pieces of a polyline that dashes leave; the pattern runs on around corners."""
     turn, left = 0, dash[0]
     piece: list[Point] = [points[0]]
-    for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+    for (x0, y0), (x1, y1) in itertools.pairwise(points):
         length, at = math.hypot(x1 - x0, y1 - y0), 0.0
         while length - at > left:
             at += left

@@ -85,7 +85,7 @@ def _words(shape: Words) -> str:
     turned = f' transform="rotate({_number(shape.angle)} {x} {y})"' if shape.angle else ""
     weight = "" if shape.weight == 400 else f' font-weight="{shape.weight}"'
     anchor = "" if shape.anchor == "start" else f' text-anchor="{shape.anchor}"'
-    seam = "" if shape.halo is None else f'{_color("stroke", shape.halo)}{_SEAM}'
+    seam = "" if shape.halo is None else f"{_color('stroke', shape.halo)}{_SEAM}"
     return (
         f'<text x="{x}" y="{y}" font-size="{_number(shape.size)}"{_color("fill", shape.color)}'
         f"{weight}{anchor}{seam}{turned}>{_text(shape.text)}</text>"

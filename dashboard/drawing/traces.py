@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -59,7 +60,7 @@ def heatmap(trace: Any, x: Axis, y: Axis) -> Iterator[Shape]:
 
 def between(scale: Sequence[tuple[float, str]], share: float) -> str:
     """The color at ``share`` of a color scale."""
-    for (low, first), (high, second) in zip(scale, scale[1:], strict=False):
+    for (low, first), (high, second) in itertools.pairwise(scale):
         if share <= high:
             part = (share - low) / (high - low)
             pairs = zip(channels(first)[:3], channels(second)[:3], strict=True)
@@ -141,7 +142,9 @@ def _errors(
         stroke = Stroke(bar.color, float(bar.thickness or 2))
         lengths = zip(bar.arrayminus, bar.array, strict=True)
         for (a, b), (minus, plus) in zip(values, lengths, strict=True):
-            ends = [(a - minus, b), (a + plus, b)] if along == 0 else [(a, b - minus), (a, b + plus)]
+            ends = (
+                [(a - minus, b), (a + plus, b)] if along == 0 else [(a, b - minus), (a, b + plus)]
+            )
             yield Outline(points=[(x.at(p), y.at(q)) for p, q in ends], stroke=stroke)
 
 

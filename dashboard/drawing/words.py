@@ -66,7 +66,7 @@ def lines_of(text: str) -> list[list[Run]]:
         elif tag == "b":
             bold += -1 if closing else 1
         elif closing:
-            del colors[1:][-1:]
+            colors = colors[:-1] or [None]
         else:
             found = _COLOR.search(match[3])
             colors.append(found[1] if found else colors[-1])

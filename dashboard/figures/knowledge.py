@@ -85,4 +85,4 @@ def below_table(
 
 
 def _end(value: float) -> str:
-    return f"{value:g}".replace("-", MINUS)
+    return f"{value:.3g}".replace("-", MINUS)

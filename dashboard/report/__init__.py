@@ -1,6 +1,6 @@
 """The report: one comparison as one HTML file that opens without a server and without a network.
 
-Reads a study as the dashboard does and draws with the same figures; loads no torch and no Streamlit.
+Reads a study as the dashboard does, draws with the same figures; loads no torch, no Streamlit.
 """
 
 from pathlib import Path

@@ -14,11 +14,22 @@ from dashboard.figures.numbers import count_of, escaped, percent, thousands
 from dashboard.figures.verdict import verdict_line
 from dashboard.loading_headline import condition_rows, four_cells_of
 from dashboard.loading_slices import slice_list
-from dashboard.report.pieces import columns, figure, missing, ramp, section, themed, titled, unlinked
+from dashboard.report.pieces import (
+    columns,
+    figure,
+    missing,
+    ramp,
+    section,
+    themed,
+    titled,
+    unlinked,
+)
 from dashboard.theme import Palette
 
 _ROWS = 12
-_BELOW_NUMBERS = "Every number stands in front of its null: what honest students of this teacher show."
+_BELOW_NUMBERS = (
+    "Every number stands in front of its null: what honest students of this teacher show."
+)
 
 
 def finding(c: Comparison) -> str:
@@ -86,9 +97,7 @@ def four_cells(c: Comparison) -> str:
     if found is None:
         return ""
     claim = cells.cell_claim(found.rows, found.target) or "Not measured for this student."
-    table = themed(
-        lambda colors: cells.cell_table(found.rows, found.target, found.counts, colors)
-    )
+    table = themed(lambda colors: cells.cell_table(found.rows, found.target, found.counts, colors))
     return section("cells", "Does the trigger single anybody out?", claim, table)
 
 
@@ -97,7 +106,7 @@ def changes(c: Comparison) -> str:
     counts = count_answers(c.pair.teacher_answer, c.pair.student_answer, len(c.class_names))
     chart = figure(
         lambda colors: drift.drift_figure(counts, c.class_names, colors, sides=c.sides),
-        alt="Share of each pair of answers", width=600,
+        alt="Share of each pair of answers",
     )  # fmt: skip
     top = drift.color_top(counts)
     scale = themed(lambda colors: f"<span>0 {ramp(colors.divergence)} {top}</span>")
@@ -132,9 +141,7 @@ def _parts(c: Comparison) -> str:
         return titled("Slices on which it parts most", below) + table
     rows = classes.class_rows(c.pair, c.class_names)[:_ROWS]
     table = themed(
-        lambda colors: unlinked(
-            classes.class_table(rows, colors, lambda index: "#", sides=c.sides)
-        )
+        lambda colors: unlinked(classes.class_table(rows, colors, lambda index: "#", sides=c.sides))
     )
     return titled("Classes on which it parts most", "The lowest agreement first.") + table
 
@@ -144,7 +151,7 @@ def confidence(c: Comparison) -> str:
     first = _reliability(c)
     histogram = titled("", "Images by confidence, %") + figure(
         lambda colors: calibration.confidence_figure(c.pair, colors, sides=c.sides),
-        alt="Histogram of both models’ confidence", width=420,
+        alt="Histogram of both models’ confidence",
     )  # fmt: skip
     return section(
         "confidence", "Is it as sure as it should be?", "",
@@ -167,7 +174,7 @@ def _reliability(c: Comparison) -> str:
         assert chart is not None
         return chart
 
-    return head + figure(drawn, alt="Reliability of both models", width=420)
+    return head + figure(drawn, alt="Reliability of both models")
 
 
 def _temperatures(c: Comparison) -> str:
@@ -191,7 +198,9 @@ def _below(c: Comparison) -> str:
                     references.setdefault(measure, []).append(value.value)
     left = escaped(c.sides.the_left)
     table = themed(lambda colors: knowledge.below_table(c.measures(), references, colors, left))
-    head = titled("Do they rank the rest alike?", "What the two say of the classes below the answer.")
+    head = titled(
+        "Do they rank the rest alike?", "What the two say of the classes below the answer."
+    )
     return head + table if table else ""
 
 
@@ -201,4 +210,3 @@ def _cost(c: Comparison) -> str:
         return ""
     title = "What the compression bought" if c.sides.against_teacher else "What each costs"
     return titled(title, "Latency: median on the computer that made the study.") + table
-

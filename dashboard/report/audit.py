@@ -1,18 +1,27 @@
-"""The report's audit: verdict, evidence, recovered trigger, repairs, screening. Results are HTML."""
+"""The report's audit: verdict, evidence, recovered trigger, repairs, screening. HTML."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
+import plotly.graph_objects as go
 
-from analysis.audit.record import AuditReport
+from analysis.audit.record import AuditReport, FamilySizes
 from dashboard import loading_audit
 from dashboard.comparison import Comparison
 from dashboard.figures import audit_classes, audit_evidence, audit_trigger, localization, repairs
 from dashboard.figures import screening as screened
 from dashboard.figures.attributions import picture_uri
-from dashboard.figures.numbers import NOT_MEASURED, count_of, escaped, percent, thousands
+from dashboard.figures.numbers import (
+    NOT_MEASURED,
+    count_of,
+    escaped,
+    percent,
+    sentence_case,
+    thousands,
+)
 from dashboard.report.answers import verdict
 from dashboard.report.pieces import columns, figure, section, themed, titled
 from dashboard.theme import Palette
@@ -66,19 +75,22 @@ def _recovered(c: Comparison, report: AuditReport) -> str:
     title = "The recovered trigger"
     if report.verdict == "no_evidence_found":
         title = "What came nearest"
+    extent = audit_trigger.trigger_text(found.family, found.parts)
     head = titled(
         title,
         f"On images it was not searched on, this student answers “{name}” on {student}, the "
-        f"teacher on {teacher}. {escaped(audit_trigger.trigger_text(found.family, found.parts), 90)}.",
+        f"teacher on {teacher}. {escaped(sentence_case(extent), 90)}.",
     )
 
     def drawn(colors: Palette) -> str:
         pictures = [audit_trigger.trigger_picture(found.family, found.parts, colors)]
         pictures += [picture_uri(image) for image in found.examples[:_EXAMPLES]]
         shown = [uri for uri in pictures if uri is not None]
-        return '<div class="strip">' + "".join(
-            f'<img class="ds-map" src="{uri}" alt="">' for uri in shown
-        ) + "</div>"
+        return (
+            '<div class="strip">'
+            + "".join(f'<img class="ds-map" src="{uri}" alt="">' for uri in shown)
+            + "</div>"
+        )
 
     lies = loading_audit.localization_of(c.study, report)
     where = ""
@@ -111,7 +123,9 @@ def _sizes(c: Comparison, report: AuditReport) -> str:
     return head + columns(*charts)
 
 
-def _size_chart(sizes, names, target, colors: Palette):  # type: ignore[no-untyped-def]
+def _size_chart(
+    sizes: FamilySizes, names: Sequence[str], target: int | None, colors: Palette
+) -> go.Figure:
     return audit_classes.sizes_figure(sizes, names, colors, target=target)
 
 

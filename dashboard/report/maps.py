@@ -132,16 +132,19 @@ def map_section(c: Comparison, maps: DrawnMaps | None, still: str, below: str) -
     """The place of the maps and the picture ``still``; ``below`` says what is on them."""
     title = "Where in the representation?"
     if maps is None:
-        return section("maps", title, "", missing("This study holds no layouts for this condition."))
+        return section(
+            "maps", title, "", missing("This study holds no layouts for this condition.")
+        )
     known = colorings(c, maps)
     names = "".join(f'<option value="{n}">{_NAMES.get(n, n)}</option>' for n in known)
     body = (
         f'<div id="live"><label class="ds-label">Color by <select id="coloring">{names}</select>'
-        '</label><div id="maps"></div><div id="chosen" class="ds-sub" role="status"></div>'
+        '</label><div id="linked"></div><div id="chosen" class="ds-sub" role="status"></div>'
         '<div id="gallery" class="ds-gallery"></div></div>'
         f'<img id="still" src="{still}" alt="Both maps, colored by {escaped(next(iter(known)))}">'
     )
-    said = f"{below} Draw around images on one map to see them on both."
+    how = "Draw around images on one map to see them on both."
+    said = f'{below} <span class="on-screen">{how}</span>'
     return section("maps", title, said, body)
 
 

@@ -19,14 +19,17 @@ def provenance(c: Comparison) -> str:
     body = columns(_facts(_study(c)), _facts(_versions(c)))
     body += titled("Models") + _models(c) + titled("Images and conditions") + _conditions(c)
     settings = json.dumps(dict(study.manifest.config), indent=1, ensure_ascii=False)
-    body += titled("Settings of the comparison", "Seeds included; nothing else decides the numbers.")
+    body += titled(
+        "Settings of the comparison", "Seeds included; nothing else decides the numbers."
+    )
     body += f"<pre>{escaped_block(settings)}</pre>"
     return section("provenance", "Where the numbers come from", "", body)
 
 
 def _facts(facts: Mapping[str, str]) -> str:
     rows = "".join(
-        f'<tr><td class="ds-quiet">{escaped(name)}</td><td class="ds-mono">{escaped(value, 160)}</td></tr>'
+        f'<tr><td class="ds-quiet">{escaped(name)}</td>'
+        f'<td class="ds-mono">{escaped(value, 160)}</td></tr>'
         for name, value in facts.items()
     )
     return f'<table class="ds-table facts">{rows}</table>'
@@ -58,7 +61,9 @@ def _models(c: Comparison) -> str:
         f'<td class="ds-mono digest">{escaped(m.digest, 64)}</td></tr>'
         for m in shown
     )
-    head = "".join(f"<th>{t}</th>" for t in ("name", "role", "architecture", "parameters", "digest"))
+    head = "".join(
+        f"<th>{t}</th>" for t in ("name", "role", "architecture", "parameters", "digest")
+    )
     left_out = len(c.study.models) - len(shown)
     more = f'<div class="ds-sub">And {left_out} checkpoints.</div>' if left_out else ""
     return f'<table class="ds-table"><thead><tr>{head}</tr></thead>{rows}</table>{more}'

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import analysis
+from analysis.errors import InputError
 from dashboard.comparison import Comparison
 from dashboard.drawing.svg import font_face
 from dashboard.drawing.words import FONTS
@@ -42,6 +43,7 @@ def report_html(comparison: Comparison, config: ReportConfig | None = None) -> s
     """The report of ``comparison`` as the text of one HTML file.
 
     Pictures of images are carried as far as ``config.megabytes`` allows; the text says which.
+    Raises :class:`InputError` where the report is larger than that without any.
     """
     chosen = config or ReportConfig()
     order = drawn_order(comparison.pair, 4 * chosen.rows, chosen.seed)
@@ -59,6 +61,12 @@ def report_html(comparison: Comparison, config: ReportConfig | None = None) -> s
 
     on_map = drawn_order(maps.pair, 4 * chosen.rows, chosen.seed)
     left = int(chosen.megabytes * 1e6) - len(page(Carried({}, 0)).encode()) - _SPARE
+    if left < 0:
+        raise InputError(
+            f"a report of {chosen.megabytes:g} MB",
+            expected=f"at least {chosen.megabytes - left / 1e6:.1f} MB for this study",
+            remedy="put fewer images on the maps, or allow more",
+        )
     return page(carried_pictures(maps.pair, on_map, thumbnails_of(comparison), left))
 
 

@@ -22,7 +22,7 @@ def themed(make: Callable[[Palette], str]) -> str:
 
 
 def figure(
-    make: Callable[[Palette], go.Figure], *, alt: str, width: float = 520, fluid: bool = True
+    make: Callable[[Palette], go.Figure], *, alt: str, width: float = 536, fluid: bool = True
 ) -> str:
     """A chart in both themes, at ``width`` pixels, or as wide as its column when ``fluid``."""
     kind = "figure fluid" if fluid else "figure"

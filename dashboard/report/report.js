@@ -1,7 +1,7 @@
 // The maps of a report: the dashboard's component without a server. `pairMap` is its entry point.
 const text = document.getElementById("data").textContent;
 const data = text ? JSON.parse(text) : null;
-const host = document.getElementById("maps");
+const host = document.getElementById("linked");
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const MOST = 24;
 

@@ -140,9 +140,7 @@ def _measure(c: Comparison, table: LayerTable, measure: str) -> str:
         f"{escaped(entry.about[:1].upper() + entry.about[1:], 200)}. On {entry.basis}, "
         f"{count_of(n, 'image')}.",
     )
-    matrix = partial(
-        layers.layer_matrix, measure, grid, table.teacher_layers, table.student_layers
-    )
+    matrix = partial(layers.layer_matrix, measure, grid, table.teacher_layers, table.student_layers)
     references = reference_profiles(c.study, table, c.condition)[measure]
 
     def profile(colors: Palette) -> go.Figure:
@@ -152,7 +150,9 @@ def _measure(c: Comparison, table: LayerTable, measure: str) -> str:
 
     ticks = f"; ticks: {count_of(len(references), 'reference student')}" if references else ""
     below = titled(
-        "", f"Each student layer’s best match. Band: by chance, {table.permutations} permutations{ticks}."
+        "",
+        "Each student layer’s best match. Band: by chance, "
+        f"{table.permutations} permutations{ticks}.",
     )
     return (
         head
@@ -189,12 +189,14 @@ def _charts(
         return [curve for curve in made if curve is not None]
 
     name = c.student
-    parted = [("agreement", CLEAN, name, "student")]
-    parted += [("agreement", TRIGGER, "with trigger", "alarm")] if attacked else []
+    parted = curves(("agreement", CLEAN, name, "student"))
+    if attacked:
+        parted += curves(("agreement", TRIGGER, "with trigger", "alarm"))
     accuracy = c.study.measures(TEACHER).get("accuracy")
     level = None if accuracy is None else accuracy.value
     found = [
-        ("agreement", "When did they part?", "Same answer as the teacher, %.", curves(*parted), None),
+        ("agreement", "When did they part?", "Same answer as the teacher, %.",
+         parted, None),
         ("accuracy", "How good did it become?", "Right on clean images, %; dotted: teacher.",
          curves(("accuracy", CLEAN, name, "student")), level),
         ("kl", "How far apart are their answers?", "KL (teacher ∥ student), nats, mean.",
@@ -225,4 +227,4 @@ def _curves(
             teacher=teacher,
         )  # fmt: skip
 
-    return titled(title, below) + figure(chart, alt=title, width=420)
+    return titled(title, below) + figure(chart, alt=title)

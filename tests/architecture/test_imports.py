@@ -42,7 +42,8 @@ def test_import_contracts_hold() -> None:
                "analysis.audit.record", "analysis.attribution.settings",
                "analysis.attribution.null", "analysis.attribution.evidence",
                "dashboard.cli", "dashboard.loading", "dashboard.jobs.board",
-               "dashboard.jobs.forms", "dashboard.jobs.worker"],
+               "dashboard.jobs.forms", "dashboard.jobs.worker",
+               "dashboard.report", "dashboard.drawing"],
 )  # fmt: skip
 def test_light_modules_load_nothing_heavy(module: str) -> None:
     assert loaded_after(f"import {module}") == set()
@@ -68,3 +69,15 @@ def test_opening_a_study_loads_nothing_heavy(tiny_study: Path) -> None:
         "study.samples('alpha'); study.projection('alpha'); study.attributions('alpha')"
     )
     assert loaded_after(code) == set()
+
+
+def test_a_report_loads_nothing_heavy_and_no_streamlit(tiny_study: Path, tmp_path: Path) -> None:
+    command = ["report", str(tiny_study), "--out", str(tmp_path / "r.html")]
+    code = (
+        "import sys, dashboard.cli\n"
+        f"try:\n    dashboard.cli.main({command!r})\n"
+        "except SystemExit as end:\n    assert not end.code\n"
+        "assert 'streamlit' not in sys.modules"
+    )
+    assert loaded_after(code) == set()
+    assert (tmp_path / "r.html").stat().st_size > 100_000
