@@ -60,9 +60,7 @@ def test_a_report_opens_offline_and_its_maps_are_linked(
     page.mouse.move(x, y)
     page.mouse.down()
     for across, down in corners[1:]:
-        page.mouse.move(
-            box["x"] + across * box["width"], box["y"] + down * box["height"], steps=6
-        )
+        page.mouse.move(box["x"] + across * box["width"], box["y"] + down * box["height"], steps=6)
     page.mouse.up()
     chosen = page.locator("#chosen")
     sync_api.expect(chosen).to_contain_text(f"{len(study.sample_ids)} of {len(study.sample_ids)}")

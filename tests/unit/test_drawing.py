@@ -238,9 +238,7 @@ def test_pictures_are_stretched_pixel_by_pixel() -> None:
 def test_dashes_cover_their_share_of_a_path() -> None:
     path = [(0.0, 0.0), (30.0, 0.0), (30.0, 40.0)]
     drawn = sum(
-        math.dist(a, b)
-        for piece in _dashed(path, [6, 4])
-        for a, b in itertools.pairwise(piece)
+        math.dist(a, b) for piece in _dashed(path, [6, 4]) for a, b in itertools.pairwise(piece)
     )
     assert drawn == pytest.approx(42)  # 6 of every 10, and 70 is a whole number of these
 
