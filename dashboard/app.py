@@ -11,7 +11,7 @@ import streamlit as st
 
 from analysis.errors import DistillscopeError
 from analysis.store.study import Study
-from dashboard import bar, context, loading, messages
+from dashboard import bar, context, loading, messages, saving
 from dashboard.pages import audit, inspect, lab, layers, map, overview, tour, training
 from dashboard.theme import palette
 
@@ -38,10 +38,13 @@ def render(page: ModuleType) -> None:
             page.show_alone()
             return
         view = context.open_view()
-        bar.context_bar(view, page.exports(view))
+        place = bar.context_bar(view)
         for note in view.notes:
             messages.note(note)
+        saving.begin()
         page.show(view)
+        with place:
+            saving.save_menu(view, page.exports(view))
     except DistillscopeError as error:
         messages.refused(error.what, error.expected, error.remedy)
     except Exception as error:

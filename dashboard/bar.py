@@ -8,7 +8,7 @@ import streamlit as st
 
 from analysis.records import TEACHER
 from dashboard import loading, messages
-from dashboard.context import Export, View, choose, clear_filter, region_of
+from dashboard.context import View, choose, clear_filter, region_of
 from dashboard.figures.numbers import count_of, markdown, thousands, visible
 from dashboard.filter_form import expression_form
 from dashboard.loading_slices import slice_words
@@ -18,8 +18,11 @@ _SIDE_BY_SIDE = 4
 """More conditions than this do not fit into the bar beside one another."""
 
 
-def context_bar(view: View, exports: list[Export]) -> None:
-    """Draw the bar above every page: both models, condition, filter, counts, Save."""
+def context_bar(view: View) -> Any:
+    """Draw the bar above every page: both models, condition, filter, counts.
+
+    Returns the place of the Save menu, which is filled once the page has shown its figures.
+    """
     with st.container(key="context_bar", horizontal=True, vertical_alignment="center", gap="small"):
         st.html(
             f'<span class="ds-label ds-spare">Study</span> {messages.strong(view.study.name)}',
@@ -33,12 +36,7 @@ def context_bar(view: View, exports: list[Export]) -> None:
         shown = thousands(len(view.pair))
         of = f" of {thousands(len(view.all))}" if view.selection.filtered else ""
         st.html(f'<span class="ds-label">{shown}{of} images · {classes}</span>', width="content")
-        with st.popover("Save"):
-            for export in exports:
-                st.download_button(
-                    export.label, export.make, file_name=export.file_name, mime="text/csv",
-                    on_click="ignore", key=f"save_{export.file_name}", type="tertiary",
-                )  # fmt: skip
+        return st.container(width="content")
 
 
 def _student_picker(view: View) -> None:

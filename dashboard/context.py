@@ -105,11 +105,19 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """Something the Save menu offers: a file made only when it is asked for."""
+    """Something the Save menu offers: a file made only when it is asked for.
+
+    ``label`` ends in its format, ``Changed answers, CSV``: files of one figure share a row.
+    """
 
     label: str
     file_name: str
-    make: Callable[[], str]
+    make: Callable[[], str | bytes]
+
+    @property
+    def kind(self) -> str:
+        """The format: the file name's ending."""
+        return self.file_name.rpartition(".")[2]
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

@@ -27,22 +27,28 @@ def pair_drawing(
     width: float = 1080.0,
     height: float = 470.0,
     frame: tuple[float, float, float, float] | None = None,
+    highlight: np.ndarray | None = None,
 ) -> Drawing:
     """``points`` as two maps in one frame, the left model's and the right one's.
 
-    ``frame`` (left, right, bottom, top) is what is in view, by default all points.
+    ``frame`` (left, right, bottom, top) is what is in view, by default all points; ``highlight``
+    (N,) bool what a filter leaves, the rest is pale.
     """
     view = frame or _bounds(points)
     panel = ((width - _GAP) / 2, height - _FOOT)
     shapes: list[Shape] = []
     fills = code_colors(color.legend, colors)
+    own = [fills[code] for code in color.codes]
+    if highlight is not None:
+        pale = faded(colors.reference, 0.22)
+        own = [fill if kept else pale for fill, kept in zip(own, highlight, strict=True)]
     for side, title in enumerate(titles):
         left = side * (panel[0] + _GAP)
         place = _Place(view, left, panel)
         layout = points.layout("teacher" if side == 0 else "student")
         xy = np.column_stack([place.x(layout[:, 0]), place.y(layout[:, 1])])
         shapes += _panel(title, side, left, panel, colors)
-        shapes += _dots(points, side, xy, [fills[code] for code in color.codes], colors, place)
+        shapes += _dots(points, side, xy, own, colors, place)
         shapes += _names(points, side, xy, colors)
     shapes += _legend(color.legend, fills, height, colors)
     return Drawing(width, height, tuple(shapes), colors.background)

@@ -13,8 +13,8 @@ from dashboard import loading_audit, messages
 from dashboard.context import View
 from dashboard.figures import audit_classes, audit_trigger, localization, repairs
 from dashboard.figures.attributions import picture_uri
-from dashboard.figures.chart import CONFIG
 from dashboard.figures.numbers import NOT_MEASURED, count_of, escaped, percent
+from dashboard.saving import keep_pictures, show_chart
 
 EXAMPLES = 4
 _FAMILIES = {
@@ -44,9 +44,9 @@ def show_classes(view: View, report: AuditReport, *, key: str) -> None:
     primary = report.primary
     target = primary.target_class if primary is not None and family == report.family else None
     st.html(f'<div class="ds-sub">{_title(family)}, {escaped(sizes.unit, 60)}</div>')
-    st.plotly_chart(
+    show_chart(
         audit_classes.sizes_figure(sizes, view.class_names, view.colors, target=target),
-        theme=None, config=CONFIG, key=f"{key}_sizes_{family}",
+        view.colors, key=f"{key}_sizes", title="Smallest triggers",
         alt="Size of the smallest trigger of every class beside the references",
     )  # fmt: skip
 
@@ -69,12 +69,15 @@ def show_recovered(view: View, report: AuditReport) -> None:
         f"On images it was not searched on, this student answers “{escaped(name, 24)}” on "
         f"{student}, the teacher on {teacher}.",
     )
+    trigger = audit_trigger.trigger_picture(found.family, found.parts, view.colors)
+    shown = [] if trigger is None else [("recovered", trigger)]
+    shown += [("on an image", picture_uri(image)) for image in found.examples[:EXAMPLES]]
+    if shown:
+        values = {n: np.asarray(v) for n, v in found.parts.items() if n != "example"}
+        keep_pictures("recovered", "Recovered trigger", shown, view.colors, values)
     columns = st.columns(1 + EXAMPLES, gap="small")
     with columns[0]:
-        _picture(
-            audit_trigger.trigger_picture(found.family, found.parts, view.colors),
-            "recovered",
-        )
+        _picture(trigger, "recovered")
     for column, image in zip(columns[1:], found.examples[:EXAMPLES], strict=False):
         with column:
             _picture(picture_uri(image), "on an image")

@@ -7,8 +7,8 @@ import streamlit as st
 from dashboard import messages
 from dashboard.context import View
 from dashboard.figures import calibration, knowledge
-from dashboard.figures.chart import CONFIG
 from dashboard.figures.numbers import escaped, thousands
+from dashboard.saving import show_chart
 
 
 def confidence(view: View) -> None:
@@ -25,11 +25,14 @@ def confidence(view: View) -> None:
     if figure is None:
         messages.empty("Needs labels", "Whether an answer is right is not known for these images.")
     else:
-        st.plotly_chart(figure, theme=None, config=CONFIG, alt="Reliability of both models")
+        show_chart(
+            figure, view.colors, key="reliability", title="Confidence and calibration",
+            alt="Reliability of both models",
+        )  # fmt: skip
     messages.section("", "Images by confidence, %")
-    st.plotly_chart(
-        calibration.confidence_figure(view.pair, view.colors, sides=sides), theme=None,
-        config=CONFIG, alt="Histogram of both models’ confidence",
+    show_chart(
+        calibration.confidence_figure(view.pair, view.colors, sides=sides), view.colors,
+        key="confidence", title="Images by confidence", alt="Histogram of both models’ confidence",
     )  # fmt: skip
 
 

@@ -15,10 +15,10 @@ from analysis.records import TRIGGER, Student
 from analysis.store.study import Study
 from dashboard import live, messages
 from dashboard.figures import answers, what_if
-from dashboard.figures.chart import CONFIG
 from dashboard.figures.numbers import escaped, visible
 from dashboard.pages.inspect_look import Look, probabilities, stored_logits
 from dashboard.pages.inspect_state import edits_of
+from dashboard.saving import show_chart
 
 TEMPERATURES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 _TEMPERATURE = "inspect_temperature"
@@ -57,11 +57,11 @@ def _answers(look: Look) -> None:
         f"{escaped(names[int(student.argmax())], 30)} "
         f"{messages.SQUARE}</span></div>"
     )
-    st.plotly_chart(
+    show_chart(
         answers.answers_figure(
             left, student, names, look.view.colors, before=before, sides=look.sides
         ),
-        theme=None, config=CONFIG, key="answers_chart",
+        look.view.colors, key="answers_chart", title="Both models’ probabilities",
         alt="Probabilities of the likeliest classes by both models",
     )  # fmt: skip
 
@@ -106,11 +106,11 @@ def sweep_section(look: Look) -> None:
         for name in models
     ]
     with st.container(key="stale_sweep" if asked.waiting else "sweep"):
-        st.plotly_chart(
+        show_chart(
             what_if.sweep_figure(
                 found.values, drawn, now=found.now, axis=found.axis, colors=look.view.colors
             ),
-            theme=None, config=CONFIG, key="sweep_chart",
+            look.view.colors, key="sweep_chart", title="Probability as the change grows",
             alt=f"Probability of {visible(look.names[explained], 24)} as the change grows",
         )  # fmt: skip
 
@@ -185,11 +185,11 @@ def epochs_section(look: Look) -> None:
     epochs = [row.epoch or 0 for row in rows]
     level = float(probabilities(look.logits[look.left])[answer])
     with st.container(key="stale_epochs" if waiting else "epochs"):
-        st.plotly_chart(
+        show_chart(
             what_if.epochs_figure(
                 epochs, values, level, left_name=look.sides.left, colors=look.view.colors
             ),
-            theme=None, config=CONFIG, key="epochs_chart",
+            look.view.colors, key="epochs_chart", title="Probability by epoch",
             alt="Probability of the answer by epoch",
         )  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from dashboard.figures.numbers import THIN, escaped, percent, thousands, visible
 from dashboard.pages.inspect_look import Look, stored_maps
 from dashboard.pages.inspect_maps import LABEL, OWN, PARTS, Choice, nearest_mapped, shown_maps
 from dashboard.pages.inspect_trust import agreement_row, trust_rows
+from dashboard.saving import keep_pictures
 
 # Below this share of the common scale a map looks empty, so the page says so in words.
 _FAINT = 0.05
@@ -48,6 +49,7 @@ def pixels_section(look: Look) -> None:
     limit = attributions.common_limit([record.values[0] for record in maps.values()])
     with head:
         _head(look, choice, next(iter(maps.values())), limit)
+    _keep(look, choice, maps, limit)
     with st.container(key="stale_maps" if shown.waiting else "maps"):
         for column, part in zip(st.columns(3), PARTS, strict=True):
             with column:
@@ -144,15 +146,10 @@ def _no_map(look: Look, part: str) -> None:
 
 
 def _one_map(look: Look, choice: Choice, part: str, record: AttributionMaps, limit: float) -> None:
-    values, colors = record.values[0], look.view.colors
+    values = record.values[0]
     mark, title = _marks(look, part)
     what = _explains(look, choice, part, record)
-    if choice.over_image and look.pixels is not None:
-        picture = attributions.overlay_picture(
-            values, limit, look.pixels, colors, signed=record.signed
-        )
-    else:
-        picture = attributions.map_picture(values, limit, colors, signed=record.signed)
+    picture = _drawn(look, choice, record, limit)
     box = None if look.region is None else attributions.region_box(look.region)
     error = float(record.completeness_error[0])
     promise = f"{100 * error:.1f}{THIN}%" if np.isfinite(error) else "none promised"
@@ -164,6 +161,28 @@ def _one_map(look: Look, choice: Choice, part: str, record: AttributionMaps, lim
         f'<div class="ds-row ds-sub"><span>completeness error</span>'
         f'<span class="ds-strong{broken}">{promise}</span></div>{_faint(values, limit)}'
     )
+
+
+def _drawn(look: Look, choice: Choice, record: AttributionMaps, limit: float) -> str:
+    """One map as a picture: alone, or over the image."""
+    values, colors = record.values[0], look.view.colors
+    if choice.over_image and look.pixels is not None:
+        return attributions.overlay_picture(
+            values, limit, look.pixels, colors, signed=record.signed
+        )
+    return attributions.map_picture(values, limit, colors, signed=record.signed)
+
+
+def _keep(look: Look, choice: Choice, maps: Mapping[str, AttributionMaps], limit: float) -> None:
+    """Keep the image and its maps for the Save menu."""
+    titles = {TEACHER: look.sides.left, "student": look.sides.right, "pair": "pair"}
+    pictures = [
+        (titles[part], _drawn(look, choice, maps[part], limit)) for part in PARTS if part in maps
+    ]
+    if look.pixels is not None:
+        pictures.insert(0, ("image", attributions.picture_uri(look.pixels)))
+    values = {titles[part]: maps[part].values[0] for part in PARTS if part in maps}
+    keep_pictures("attributions", "Attribution maps", pictures, look.view.colors, values)
 
 
 def _explains(look: Look, choice: Choice, part: str, record: AttributionMaps) -> str:

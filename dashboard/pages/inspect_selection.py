@@ -9,12 +9,12 @@ from analysis.records import TEACHER
 from dashboard import messages
 from dashboard.context import View, choose
 from dashboard.figures import attributions
-from dashboard.figures.chart import CONFIG
 from dashboard.figures.many_maps import agreement_figure
 from dashboard.figures.numbers import THIN, count_of, nats, percent, thousands
 from dashboard.loading_many_maps import PARTS, ManyMaps, many_maps, most_at_odds
 from dashboard.messages import cell
 from dashboard.pages.inspect_look import stored_maps
+from dashboard.saving import keep_pictures, show_chart
 
 MODE = "inspect_mode"
 ONE, MANY = "This image", "This selection"
@@ -74,9 +74,15 @@ def _means(view: View, found: ManyMaps) -> None:
                 f"{kind} of the maps, n = {_of(found)}. {ends[0]}{ramp}{ends[1]}",
             )
         st.toggle("Magnitude", value=True, key="inspect_magnitude")
+    drawn = {
+        part: attributions.map_picture(chosen[part], limit, colors, signed=not magnitude)
+        for part in PARTS
+    }
+    named = [(_MARKS[part][1], drawn[part]) for part in PARTS]
+    keep_pictures("mean_maps", "Mean attribution maps", named, colors, chosen)
     for column, part in zip(st.columns(3), PARTS, strict=True):
         mark, title, what = _MARKS[part]
-        picture = attributions.map_picture(chosen[part], limit, colors, signed=not magnitude)
+        picture = drawn[part]
         with column:
             st.html(
                 f'<div class="ds-strong"><span class="{mark}"></span> {title}</div>'
@@ -92,9 +98,10 @@ def _agreement(view: View, found: ManyMaps) -> None:
         "How alike the two models’ maps are",
         f"n = {_of(found)}; same answer grey, {differ}.",
     )
-    st.plotly_chart(
-        agreement_figure(found.correlation, agree, view.colors), theme=None, config=CONFIG,
-        key="many_agreement", alt="Histogram of the rank correlation of the two models’ maps",
+    show_chart(
+        agreement_figure(found.correlation, agree, view.colors), view.colors,
+        key="many_agreement", title="How alike the maps are",
+        alt="Histogram of the rank correlation of the two models’ maps",
     )  # fmt: skip
     facts = [
         ("same answer", _median(found.correlation[agree])),

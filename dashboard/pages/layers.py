@@ -13,12 +13,12 @@ from analysis.records import CLEAN
 from dashboard import messages
 from dashboard.context import Export, View
 from dashboard.figures import layer_words
-from dashboard.figures.chart import CONFIG
 from dashboard.figures.layers import grid_columns, layer_matrix, profile_figure, ramp
 from dashboard.figures.numbers import count_of, escaped, thousands
 from dashboard.figures.tables import csv_text
 from dashboard.loading_layers import LayerTable, layer_table, reference_profiles
 from dashboard.pages.layers_pair import show_pair, step
+from dashboard.saving import show_chart
 
 _CELL, _BESIDE = "layers_cell", "layers_beside"
 _ENOUGH = 2000
@@ -157,13 +157,13 @@ def _measure(
         f"{entry.basis}, {count_of(n, 'image')}.</div>"
     )
     key = f"layers_{measure}_{view.selection.student}_{view.selection.condition}"
-    st.plotly_chart(
+    show_chart(
         layer_matrix(
             measure, grid, table.teacher_layers, table.student_layers, view.colors, chosen=cell
         ),
-        theme=None, config=CONFIG, key=key, selection_mode="points",
+        view.colors, key=key, title=f"{entry.title} of all pairs",
+        alt=f"{entry.title} of all pairs of layers", selection_mode="points",
         on_select=lambda: _chosen(key, view, table),
-        alt=f"{entry.title} of all pairs of layers",
     )  # fmt: skip
     _profile(view, tables, table, measure)
 
@@ -200,11 +200,12 @@ def _profile(view: View, tables: Mapping[str, LayerTable], table: LayerTable, me
         "Each student layer’s best match",
         f"Grey band: best match by chance, {table.permutations} permutations{ticks}.",
     )
-    st.plotly_chart(
+    show_chart(
         profile_figure(
             measure, own, table.student_layers, view.colors, others=others, references=references
         ),
-        theme=None, config=CONFIG, key=f"layers_profile_{measure}",
+        view.colors, key=f"layers_profile_{measure}",
+        title=f"{SIMILARITIES[measure].title}: best matches",
         alt=f"Best match of each student layer by {SIMILARITIES[measure].title}",
     )  # fmt: skip
     words = layer_words.reference_words(own, references, table.student_layers, measure)

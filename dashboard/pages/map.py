@@ -21,6 +21,7 @@ from dashboard.loading import Pair, projection_of, region_mask
 from dashboard.loading_layers import layer_overlap, layer_projection
 from dashboard.pages import layers_pair
 from dashboard.pages.overview import nothing_left
+from dashboard.saving import keep_maps
 from dashboard.selection import COLORINGS, Lasso
 from dashboard.thumbnails import thumbnail_template
 
@@ -115,15 +116,19 @@ def _maps(view: View, color: str) -> np.ndarray:
         "One frame for both." if sides.against_teacher
         else "Both lie in the teacher’s frame, as each was laid out beside the teacher."
     )  # fmt: skip
+    color_of = found.colors(
+        point_colors(_colored(view, found), color, view.class_names, sides=sides)
+    )
+    titles = layers_pair.titles(view)
+    highlight = found.spread(view.mask[found.rows]) if selection.filtered else None
+    keep_maps("maps", "Both maps", found.points, color_of, titles, view.colors, highlight=highlight)
     state = pair_map(
         key=f"map_{view.left}_{selection.student}_{selection.condition}_{selection.layer or ''}",
         points=found.points,
-        color=found.colors(
-            point_colors(_colored(view, found), color, view.class_names, sides=sides)
-        ),
-        titles=layers_pair.titles(view),
+        color=color_of,
+        titles=titles,
         selection=wish,
-        highlight=found.spread(view.mask[found.rows]) if selection.filtered else None,
+        highlight=highlight,
         quality=(
             f"Trustworthiness {left.trustworthiness:.3f} {sides.left}, {right.trustworthiness:.3f} "
             f"{sides.right}; continuity {left.continuity:.3f}, {right.continuity:.3f}. {frame}"

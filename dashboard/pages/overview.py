@@ -13,13 +13,13 @@ from dashboard import messages, missing
 from dashboard.bar import filter_parts
 from dashboard.context import Export, View, choose, clear_filter, held
 from dashboard.figures import classes, cost, drift, headline, sentences
-from dashboard.figures.chart import CONFIG
 from dashboard.figures.numbers import escaped
 from dashboard.figures.tables import csv_text
 from dashboard.loading import Pair
 from dashboard.pages import confidence, parts
 from dashboard.pages.four_cells import four_cells
 from dashboard.pages.overview_headline import range_of, show_headline, show_verdict
+from dashboard.saving import show_chart
 
 
 def show(view: View) -> None:
@@ -101,12 +101,12 @@ def _drift(view: View) -> None:
         f'{some}<span style="float:right;white-space:nowrap">0{ramp}{top}</span>',
     )
     key = f"drift_{view.left}_{view.selection.student}_{view.selection.condition}"
-    st.plotly_chart(
+    show_chart(
         drift.drift_figure(
             counts, view.class_names, view.colors, chosen=view.selection.cell, sides=view.sides
         ),
-        theme=None, config=CONFIG, key=key, on_select=lambda: _cell_chosen(key),
-        selection_mode="points", alt="Counts of each pair of answers",
+        view.colors, key=key, title="Changed answers", alt="Counts of each pair of answers",
+        on_select=lambda: _cell_chosen(key), selection_mode="points",
     )  # fmt: skip
 
 

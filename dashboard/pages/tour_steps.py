@@ -14,8 +14,7 @@ from dashboard.components.pair_map import pair_map
 from dashboard.context import View, go
 from dashboard.figures.attributions import common_limit, map_picture
 from dashboard.figures.cells import cell_table
-from dashboard.figures.chart import CONFIG
-from dashboard.figures.numbers import THIN, count_of, escaped, percent
+from dashboard.figures.numbers import THIN, count_of, escaped, percent, visible
 from dashboard.figures.tour_map import trigger_points
 from dashboard.figures.tour_pictures import (
     Part,
@@ -31,9 +30,15 @@ from dashboard.loading import load_pair
 from dashboard.loading_audit import audit_of
 from dashboard.loading_tour import Shot, TourNumbers, pick_samples, shots
 from dashboard.pages.audit_pieces import show_classes, show_recovered, show_repairs
+from dashboard.saving import keep_maps, keep_pictures, show_chart
 from dashboard.thumbnails import thumbnail_url
 
 IMAGES = 6
+_TITLES = {
+    "success": "Images read as the target",
+    "looks": "Attribution on the trigger",
+    "moves": "Images among the target’s",
+}
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
@@ -138,8 +143,8 @@ def _rates(view: View, rates: list[Rate], key: str) -> None:
     if all(rate.after is None for rate in rates):
         messages.empty("Not measured", "This study holds no such number of any model.")
         return
-    st.plotly_chart(
-        rates_figure(rates, view.colors), theme=None, config=CONFIG, key=f"tour_{key}",
+    show_chart(
+        rates_figure(rates, view.colors), view.colors, key=f"tour_{key}", title=_TITLES[key],
         alt="Shares of each model",
     )  # fmt: skip
 
@@ -161,6 +166,11 @@ def _looks_figure(view: View, numbers: TourNumbers) -> None:
         values = [np.asarray(found.values[place[sample]]) for sample in samples]
         limit = common_limit(values)
         drawn = [map_picture(value, limit, view.colors, signed=found.signed) for value in values]
+        keep_pictures(
+            f"looks_{part.role}", f"Attribution maps of {visible(part.title, 24)}",
+            list(zip(samples, drawn, strict=True)), view.colors,
+            dict(zip(samples, values, strict=True)),
+        )  # fmt: skip
         rows.append(image_row(f"{part.title}", drawn, samples, sharp=True))
     st.html(grid(rows, len(samples)))
     st.html(
@@ -210,8 +220,10 @@ def _moves_figure(view: View, numbers: TourNumbers) -> None:
     points, colors = trigger_points(
         pairs, projection, view.class_names, numbers.target, numbers.noun
     )
+    titles = ("Teacher", name)
+    keep_maps("tour_map", "Maps with the trigger", points, colors, titles, view.colors)
     state = pair_map(
-        key=f"tour_map_{name}", points=points, color=colors, titles=("Teacher", name), height=360,
+        key=f"tour_map_{name}", points=points, color=colors, titles=titles, height=360,
         quality="Images with the trigger lie at the mean of their nearest clean images.",
     )  # fmt: skip
     if state.opened is not None:

@@ -12,13 +12,13 @@ from dashboard import loading, messages
 from dashboard.components.pair_map import pair_map
 from dashboard.context import Export, View, choose, go, held, write_selection
 from dashboard.figures import training
-from dashboard.figures.chart import CONFIG
 from dashboard.figures.numbers import visible
 from dashboard.figures.points import MapPoints, map_points, point_colors
 from dashboard.figures.tables import csv_text
 from dashboard.figures.training import Curve, curve_of
 from dashboard.loading import Pair
 from dashboard.loading_training import EpochRow, common_frame, epoch_rows, filmed_students
+from dashboard.saving import keep_maps, show_chart
 from dashboard.thumbnails import thumbnail_template
 
 SECONDS_AN_EPOCH = 1.4
@@ -26,6 +26,12 @@ _PLAYING, _STARTED, _ENDED = "epoch_playing", "epoch_started", "epoch_ended"
 _SLIDER = "epoch_slider"
 _OTHER = "training_other"
 _COLORS = ("label", "divergence")
+_TITLES = {
+    "agreement": "Agreement by epoch",
+    "success": "Trigger’s success by epoch",
+    "accuracy": "Accuracy by epoch",
+    "kl": "Divergence by epoch",
+}
 
 
 def available(study: Study) -> bool:
@@ -229,9 +235,9 @@ def _chart(
     figure = training.curves_figure(
         drawn, view.colors, unit="nats" if key == "kl" else "share", epoch=epoch, teacher=teacher
     )
-    st.plotly_chart(
-        figure, theme=None, config=CONFIG, key=f"training_{key}", alt=f"{key} by epoch"
-    )  # fmt: skip
+    show_chart(
+        figure, view.colors, key=f"training_{key}", title=_TITLES[key], alt=f"{key} by epoch"
+    )
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)
@@ -276,14 +282,21 @@ def _maps(view: View, rows: list[EpochRow], row: EpochRow) -> None:
         inside = np.isin(drawn.sample_ids.astype(str), view.pair.sample_ids.astype(str))
         kept = found.spread(inside)
     by = held().color if held().color in _COLORS else _COLORS[0]
+    color = found.colors(point_colors(drawn, by, view.class_names))
+    titles = ("Teacher", f"{view.selection.student}, epoch {row.epoch}")
+    bounds = _bounds((view.study.digest, view.selection.student), view.study)
+    keep_maps(
+        "film", "Maps of the epoch", found.points, color, titles, view.colors, highlight=kept,
+        frame=bounds,
+    )  # fmt: skip
     state = pair_map(
         key=f"film_{view.selection.student}_{condition}",
         points=found.points,
-        color=found.colors(point_colors(drawn, by, view.class_names)),
-        titles=("Teacher", f"{view.selection.student}, epoch {row.epoch}"),
+        color=color,
+        titles=titles,
         highlight=kept,
         quality="One frame for the teacher and all epochs.",
-        frame=_bounds((view.study.digest, view.selection.student), view.study),
+        frame=bounds,
     )
     if state.opened is not None:
         go("inspect", sample=str(drawn.sample_ids[state.opened]))
