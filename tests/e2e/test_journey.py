@@ -295,6 +295,10 @@ def test_the_save_menu_hands_out_csv(page: Any, url: str) -> None:
     lines = Path(download.value.path()).read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("name,n,")
     assert len(lines) > 10
+    with page.expect_download() as download:
+        page.get_by_role("button", name="PNG").first.click()
+    assert download.value.suggested_filename == "alpha-changed-answers.png"
+    assert Path(download.value.path()).read_bytes().startswith(b"\x89PNG")
 
 
 def test_light_and_dark_have_their_own_colors(browser: Any, url: str) -> None:
