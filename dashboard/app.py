@@ -68,12 +68,15 @@ def _titles(path: str, stamp: tuple[int, int]) -> tuple[str, ...]:
 
 
 def shown_pages() -> dict[str, ModuleType]:
-    """The pages that have something to show in the served study.
+    """The pages that have something to show in the session's study.
 
-    A page whose module says when it is ``available`` appears only then.
+    A page whose module says when it is ``available`` appears only then. A workspace without
+    studies has the pages that need none.
     """
+    if context.nothing_to_show():
+        return {title: module for title, module in PAGES.items() if hasattr(module, "show_alone")}
     try:
-        path = loading.served_path()
+        path = context.session_path()
         titles = _titles(str(path), loading.study_stamp(path))
     except DistillscopeError:
         titles = tuple(t for t, module in PAGES.items() if not hasattr(module, "available"))

@@ -7,8 +7,9 @@ from typing import Any
 import streamlit as st
 
 from analysis.records import TEACHER
+from analysis.store.workspace import Workspace
 from dashboard import loading, messages
-from dashboard.context import View, choose, clear_filter, region_of
+from dashboard.context import View, choose, choose_study, clear_filter, region_of
 from dashboard.figures.numbers import count_of, markdown, thousands, visible
 from dashboard.filter_form import expression_form
 from dashboard.loading_slices import slice_words
@@ -24,10 +25,7 @@ def context_bar(view: View) -> Any:
     Returns the place of the Save menu, which is filled once the page has shown its figures.
     """
     with st.container(key="context_bar", horizontal=True, vertical_alignment="center", gap="small"):
-        st.html(
-            f'<span class="ds-label ds-spare">Study</span> {messages.strong(view.study.name)}',
-            width="content",
-        )
+        _study_picker(view)
         _student_picker(view)
         _condition_picker(view)
         _filter_chips(view)
@@ -37,6 +35,26 @@ def context_bar(view: View) -> Any:
         of = f" of {thousands(len(view.all))}" if view.selection.filtered else ""
         st.html(f'<span class="ds-label">{shown}{of} images · {classes}</span>', width="content")
         return st.container(width="content")
+
+
+def _study_picker(view: View) -> None:
+    """The study's name, or a choice of all studies of the workspace."""
+    label = '<span class="ds-label ds-spare">Study</span>'
+    names = Workspace(loading.workspace_path()).names()
+    here = view.study.path.name
+    if here not in names or len(names) == 1:
+        st.html(f"{label} {messages.strong(view.study.name)}", width="content")
+        return
+    st.html(label, width="content")
+    st.session_state["study_picker"] = here
+    st.selectbox(
+        "Study", names, key="study_picker", label_visibility="collapsed", width=170,
+        on_change=_study_chosen,
+    )  # fmt: skip
+
+
+def _study_chosen() -> None:
+    choose_study(st.session_state["study_picker"])
 
 
 def _student_picker(view: View) -> None:

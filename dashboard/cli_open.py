@@ -13,12 +13,16 @@ from analysis.errors import InputError, TrustError
 from analysis.store import Study
 from dashboard import terminal
 
+WORKSPACE = Path("studies")
 Port = Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)]
 NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Only print the address.")]
 
 
 def open_study(
-    study: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the study.")],
+    study: Annotated[
+        Path | None,
+        typer.Argument(metavar="DIR", help="Folder of a study, or of studies (default: studies)."),
+    ] = None,
     port: Port = 8501,
     no_browser: NoBrowser = False,
     trust_code: Annotated[
@@ -27,11 +31,21 @@ def open_study(
 ) -> None:
     """Open a study in the browser (the server listens on 127.0.0.1 only).
 
+    The studies beside it can be opened there too. A folder of studies, or an empty one, is a
+    workspace: what is there is listed, and the first study can be started in the browser.
     Models that user code made answer live only when their file is given with --trust-code.
     """
-    from dashboard.server import serve
+    from dashboard.server import is_workspace, serve
 
-    check_trusted(Study.open(study), trust_code or ())
+    if study is None:
+        study = WORKSPACE
+        study.mkdir(exist_ok=True)
+    if not is_workspace(study):
+        check_trusted(Study.open(study), trust_code or ())
+    elif trust_code:
+        raise InputError(
+            f"--trust-code with {study}, a folder of studies", remedy="open the one study it is for"
+        )
     serve(study, port=port, open_browser=not no_browser, trusted_code=trust_code or ())
 
 

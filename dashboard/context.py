@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,7 @@ from dashboard.loading import Pair
 from dashboard.loading_layers import layer_maps, layer_projection
 from dashboard.selection import Lasso, Region, Selection, save_set
 from dashboard.theme import Palette, palette
-from dashboard.thumbnails import thumbnail_url
+from dashboard.thumbnails import remember, thumbnail_url
 
 _HELD, _WRITTEN, _FOLLOWED, _NEXT = "selection", "selection_written", "followed", "next_page"
 _PAGES = "pages"
@@ -174,8 +176,9 @@ def forget_filters() -> None:
 
 def open_view() -> View:
     """Open the served study with the selection of the URL; errors as of the store."""
-    path = loading.served_path()
+    path = session_path()
     study = _study(str(path), loading.study_stamp(path))
+    remember(study)
     if not study.students:
         raise DistillscopeError(
             "this study has no students to compare", remedy="add one with: distillscope add"
@@ -197,12 +200,33 @@ def open_view() -> View:
     )
 
 
-def _current(study: Study) -> tuple[Selection, tuple[str, ...]]:
-    """The selection that holds now: the URL's where the user changed it, else the held one."""
-    query = st.session_state.pop(_FOLLOWED, None) or st.query_params.to_dict()
+def session_path() -> Path:
+    """Folder of the study that this session looks at; :class:`StudyError` when it is not there."""
+    name = _asked()[0].get("study")
+    served = os.environ.get(loading.STUDY_VARIABLE)
+    return loading.study_path(None if served and Path(served).name == name else name)
+
+
+def nothing_to_show() -> bool:
+    """Whether the workspace is without a study, so that there is nothing to look at yet."""
+    root = os.environ.get(loading.WORKSPACE_VARIABLE)
+    served = os.environ.get(loading.STUDY_VARIABLE)
+    return not served and root is not None and loading.newest_study(Path(root)) is None
+
+
+def _asked() -> tuple[Mapping[str, str], bool]:
+    """What is asked for, as URL parameters, and whether the user changed it by the address."""
+    query = st.session_state.get(_FOLLOWED) or st.query_params.to_dict()
     kept: Selection | None = st.session_state.get(_HELD)
     changed = bool(query) and query != st.session_state.get(_WRITTEN)
-    source = query if kept is None or changed else kept.to_query()
+    return (query if kept is None or changed else kept.to_query()), changed
+
+
+def _current(study: Study) -> tuple[Selection, tuple[str, ...]]:
+    """The selection that holds now: the URL's where the user changed it, else the held one."""
+    source, changed = _asked()
+    st.session_state.pop(_FOLLOWED, None)
+    kept: Selection | None = st.session_state.get(_HELD)
     students = list(study.students)
     selection, notes = Selection.from_query(
         source,
@@ -248,6 +272,12 @@ def go(path: str, **changes: Any) -> None:
     choose(**changes)
     st.session_state[_NEXT] = path
     st.rerun()
+
+
+def choose_study(name: str) -> None:
+    """Look at another study of the workspace, from its beginning; for callbacks."""
+    st.session_state.pop(_HELD, None)
+    st.session_state[_FOLLOWED] = {"study": name}
 
 
 def clear_filter() -> None:

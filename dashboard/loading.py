@@ -5,6 +5,7 @@ Rows of two models are matched by ``sample_id``, never by position.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -17,6 +18,7 @@ import pyarrow as pa
 from analysis.errors import DistillscopeError, StudyError
 from analysis.records import CLEAN, TEACHER, Projection
 from analysis.store.study import Study
+from analysis.store.workspace import Workspace
 from analysis.study.between import answers_between, overlap_between
 from dashboard.loading_slices import slice_members
 from dashboard.selection import Lasso, Region, Selection, SliceSet, load_set
@@ -24,6 +26,7 @@ from dashboard.table import sample_table
 from dashboard.table_rows import rows_where
 
 STUDY_VARIABLE = "DISTILLSCOPE_STUDY"
+WORKSPACE_VARIABLE = "DISTILLSCOPE_WORKSPACE"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,12 +92,39 @@ class Pair:
         return Pair(**values)
 
 
+def workspace_path() -> Path:
+    """Folder of the studies that this server can show."""
+    path = os.environ.get(WORKSPACE_VARIABLE)
+    return Path(path) if path else served_path().parent
+
+
 def served_path() -> Path:
-    """Folder of the study that this server shows."""
+    """Folder of the study that this server was started with; without one, of the newest."""
     path = os.environ.get(STUDY_VARIABLE)
-    if not path:
+    if path:
+        return Path(path)
+    root = os.environ.get(WORKSPACE_VARIABLE)
+    newest = newest_study(Path(root)) if root else None
+    if newest is None:
         raise StudyError("no study was named", remedy="start with: distillscope open DIR")
-    return Path(path)
+    return newest
+
+
+def newest_study(workspace: Path) -> Path | None:
+    """Folder of the study in ``workspace`` that was written last, or None."""
+    written = {}
+    for path in workspace.glob("*/study.json"):
+        with contextlib.suppress(OSError):
+            written[path.parent] = path.stat().st_mtime_ns
+    return max(written, key=written.__getitem__) if written else None
+
+
+def study_path(name: str | None) -> Path:
+    """Folder of the study ``name`` in the workspace; None means the served one.
+
+    Raises :class:`StudyError` for what is no study there: a name is never taken as a path.
+    """
+    return served_path() if name is None else Workspace(workspace_path()).path(name)
 
 
 def study_stamp(path: Path) -> tuple[int, int]:

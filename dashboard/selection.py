@@ -147,10 +147,12 @@ class Selection:
     the checkpoint that Training shows, ``step`` (from 1) where the Tour stands. ``left`` is the
     model that ``student`` is compared with, the teacher or any other one; what is called the
     teacher's in a cell, a class or a lasso is then that model's. ``layer`` is the pair of layers
-    that the map shows, ``teacher layer:student layer``; None for the last ones.
+    that the map shows, ``teacher layer:student layer``; None for the last ones. ``study`` is the
+    name of a study in the workspace; None for the one that the server was started with.
     """
 
     student: str
+    study: str | None = None
     condition: str = CLEAN
     left: str = TEACHER
     cell: tuple[int, int] | None = None
@@ -186,6 +188,8 @@ class Selection:
     def to_query(self) -> dict[str, str]:
         """Write as URL parameters; what is at its default is left out."""
         query = {"student": self.student}
+        if self.study is not None:
+            query["study"] = self.study
         if self.condition != CLEAN:
             query["condition"] = self.condition
         if self.left != TEACHER:
@@ -236,6 +240,7 @@ class Selection:
         left = reader.left(student, [TEACHER, *dict.fromkeys([*students, *lefts])])
         selection = cls(
             student=student,
+            study=query.get("study"),
             condition=reader.choice("condition", list(conditions), CLEAN),
             left=left,
             cell=reader.cell(classes),

@@ -29,11 +29,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit.runtime.pages_manager import PagesManager
 
 from analysis.errors import BusyError, InputError
+from analysis.store.manifest import MANIFEST
 from analysis.store.study import Study
 from dashboard.components.pair_map import routes as pair_map_routes
 from dashboard.components.waiting import waiting_route
 from dashboard.live import service, trust
-from dashboard.loading import STUDY_VARIABLE
+from dashboard.loading import STUDY_VARIABLE, WORKSPACE_VARIABLE
 from dashboard.thumbnails import thumbnail_route
 
 ADDRESS = "127.0.0.1"
@@ -148,8 +149,8 @@ def _host_allowed(scope: Scope) -> bool:
     return len(hosts) == 1 and re.sub(r":\d{1,5}$", "", hosts[0]).lower() in HOSTS
 
 
-def build_app(study_dir: Path) -> streamlit.App:
-    """The ASGI application that shows the study in ``study_dir``."""
+def build_app(study_dir: Path | None) -> streamlit.App:
+    """The ASGI application that shows the study in ``study_dir``, or those of the workspace."""
     # The pages are functions that app.py names. Without this a first request for /map would run
     # pages/map.py as a script, because a folder of that name lies beside app.py.
     PagesManager.uses_pages_directory = False
@@ -166,6 +167,14 @@ def to_first_page(request: Request) -> Response:
     """The first page has no name of its own in Streamlit; an address with its name leads to it."""
     query = f"?{request.url.query}" if request.url.query else ""
     return RedirectResponse(f"/{query}", status_code=307)
+
+
+def is_workspace(folder: Path) -> bool:
+    """Whether ``folder`` is no study, but holds some, or is empty and could."""
+    if not folder.is_dir() or (folder / MANIFEST).exists():
+        return False
+    empty = not any(folder.iterdir())
+    return empty or (folder / ".distillscope").is_dir() or any(folder.glob(f"*/{MANIFEST}"))
 
 
 def free_port(port: int | None) -> int:
@@ -208,23 +217,29 @@ def serve(
     announce: Callable[[str], None] = print,
     trusted_code: Sequence[Path] = (),
 ) -> None:
-    """Show the study in ``study_dir`` until stopped.
+    """Show the study in ``study_dir``, and those beside it, until stopped.
 
+    ``study_dir`` may also be a workspace: a folder of studies, or one that is to become it.
     ``trusted_code`` are files of user code that live answers may run.
     ``announce`` is called with the address once the server answers. Raises
     :class:`~analysis.errors.StudyError` when there is no study and
     :class:`~analysis.errors.BusyError` when the port is in use.
     """
     folder = Path(study_dir).resolve()
-    Study.open(folder)
+    study = None if is_workspace(folder) else folder
+    if study is not None:
+        Study.open(study)
     chosen = free_port(port)
-    os.environ[STUDY_VARIABLE] = str(folder)
+    os.environ.pop(STUDY_VARIABLE, None)
+    if study is not None:
+        os.environ[STUDY_VARIABLE] = str(study)
+    os.environ[WORKSPACE_VARIABLE] = str(folder if study is None else folder.parent)
     trust(trusted_code)
     address = f"http://{ADDRESS}:{chosen}"
     threading.Thread(
         target=_announce_when_ready, args=(address, announce, open_browser), daemon=True
     ).start()
-    app = build_app(folder)
+    app = build_app(study)
     _silence_banner()
     app.run(config=settings(chosen))
 

@@ -23,31 +23,47 @@ from dashboard.loading import study_stamp
 
 PREFIX = "/distillscope/thumb/"
 _LASTING = "private, max-age=31536000, immutable"
+_VERSION = 16
+_MOST_OPENED = 256
+# Studies that pages of this server have shown, by the start of their digest.
+_opened: dict[str, Path] = {}
 
 
 def thumbnail_url(sample_id: str, condition: str = CLEAN, version: str = "") -> str:
     """Address of a thumbnail; ``version`` (the study's digest) makes it safe to cache."""
-    tail = f"&v={version[:16]}" if version else ""
+    tail = f"&v={version[:_VERSION]}" if version else ""
     return f"{PREFIX}{quote(condition, safe='')}?id={quote(sample_id, safe='')}{tail}"
 
 
 def thumbnail_template(condition: str, version: str) -> str:
     """Address with ``{index}`` for the row among the ids that ``condition`` covers."""
-    return f"{PREFIX}{quote(condition, safe='')}?at={{index}}&v={version[:16]}"
+    return f"{PREFIX}{quote(condition, safe='')}?at={{index}}&v={version[:_VERSION]}"
 
 
-def thumbnail_route(study_dir: Path) -> Route:
-    """The route for the study in ``study_dir``; unknown ids and conditions are 404."""
+def remember(study: Study) -> None:
+    """Let the route hand out pictures of ``study``, which a page shows."""
+    _opened[study.digest[:_VERSION]] = study.path
+    while len(_opened) > _MOST_OPENED:
+        del _opened[next(iter(_opened))]
+
+
+def thumbnail_route(study_dir: Path | None) -> Route:
+    """The route for the study in ``study_dir`` and those that pages opened beside it.
+
+    Unknown studies, ids and conditions are 404.
+    """
 
     @functools.lru_cache(maxsize=16)
-    def opened(condition: str, stamp: tuple[int, int]) -> tuple[Thumbnails, np.ndarray]:
-        study = Study.open(study_dir)
+    def opened(path: Path, condition: str, stamp: tuple[int, int]) -> tuple[Thumbnails, np.ndarray]:
+        study = Study.open(path)
         return study.thumbnails(condition), study.condition_ids(condition)
 
     def respond(request: Request) -> Response:
         try:
-            stamp = study_stamp(study_dir)
-            thumbnails, ids = opened(request.path_params["condition"], stamp)
+            path = _opened.get(request.query_params.get("v", ""), study_dir)
+            if path is None:
+                raise LookupError
+            thumbnails, ids = opened(path, request.path_params["condition"], study_stamp(path))
             picture = thumbnails.webp(_sample_id(request, ids))
         except (DistillscopeError, LookupError, OSError, pa.ArrowException):
             return PlainTextResponse("No such picture.\n", status_code=404)

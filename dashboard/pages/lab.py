@@ -12,7 +12,7 @@ from dashboard.pages.lab_jobs import show_jobs
 
 def show_alone() -> None:
     """Draw the page, which is about the workspace and needs no study."""
-    board = Board(loading.served_path().parent)
+    board = Board(loading.workspace_path())
     with st.container(key="lab"):
         left, right = st.columns([11, 8], gap="large")
     with right:
