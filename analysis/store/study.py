@@ -332,6 +332,11 @@ class Study:
         return Thumbnails.read(self.file(name))
 
 
+def open_study(path: str | Path) -> Study:
+    """Open the study in folder ``path``; raises :class:`StudyError` when it is none."""
+    return Study.open(path)
+
+
 @dataclass(frozen=True, slots=True)
 class Thumbnails:
     """WebP pictures by sample id."""

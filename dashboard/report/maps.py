@@ -21,7 +21,7 @@ from dashboard.report.images import Carried
 from dashboard.report.pieces import missing, section
 from dashboard.report.settings import ReportConfig
 from dashboard.selection import COLORINGS
-from dashboard.theme import DARK, LIGHT
+from dashboard.theme import DARK, LIGHT, Palette
 
 _NAMES = {"overlap": "neighborhood"}
 _HEIGHT = 460
@@ -121,10 +121,10 @@ def _quality(c: Comparison) -> str:
     )
 
 
-def still_picture(c: Comparison, maps: DrawnMaps) -> str:
+def still_picture(c: Comparison, maps: DrawnMaps, colors: Palette = LIGHT) -> str:
     """What stands for the maps on paper and without a script: a PNG as a data URI."""
     first = next(iter(colorings(c, maps).values()))
-    drawn = pair_drawing(maps.points.points, first, list(_titles(c).values()), LIGHT)
+    drawn = pair_drawing(maps.points.points, first, list(_titles(c).values()), colors)
     return "data:image/png;base64," + base64.b64encode(png(drawn, scale=1.5)).decode()
 
 

@@ -70,6 +70,29 @@ def report_html(comparison: Comparison, config: ReportConfig | None = None) -> s
     return page(carried_pictures(maps.pair, on_map, thumbnails_of(comparison), left))
 
 
+def notebook_html(comparison: Comparison, *, dark: bool = False) -> str:
+    """The first part of the report as a piece of HTML for a notebook's cell, without a script.
+
+    Its style reaches nothing outside; ``dark`` says which theme it is drawn in.
+    """
+    c, colors = comparison, DARK if dark else LIGHT
+    shown = [answers.headline(c), answers.four_cells(c), answers.changes(c), answers.confidence(c)]
+    maps = drawn_maps(c, drawn_order(c.pair, 0, 0), ReportConfig())
+    if maps is not None:
+        picture = f'<img class="paper" src="{still_picture(c, maps, colors)}" alt="Both maps">'
+        shown.append(f"<section><h2>Where in the representation?</h2>{picture}</section>")
+    # A name for each theme: the styles of two cells would reach one another.
+    name, other = f"distillscope-{colors.name}", "light" if dark else "dark"
+    frame = (_FOLDER / "notebook.css").read_text(encoding="utf-8")
+    shared = (FONTS / "distillscope.css").read_text(encoding="utf-8")
+    rules = f"{_variables(colors)}{shared}{frame}.on-{other}{{display:none}}"
+    return (
+        f'<div class="{name}"><style>.{name}{{{rules}}}</style>'
+        f"{_facts(c)}<h1>{answers.finding(c)}.</h1>{answers.warnings(c)}{answers.verdict(c)}"
+        f"{_joined(shown)}</div>"
+    )
+
+
 def _sections(c: Comparison, config: ReportConfig) -> tuple[list[str], list[str]]:
     """All sections before the maps, and all that follow them."""
     before = [
@@ -134,13 +157,20 @@ def _variables(colors: Palette) -> str:
 
 
 def _head(c: Comparison) -> str:
-    study = c.study
-    condition = study.conditions[c.condition].name
     logos = "".join(
         f'<span class="on-{name}"><img class="logo" alt="Distillscope" '
         f'src="data:image/svg+xml;base64,{_encoded(f"logo-{name}.svg")}"></span>'
         for name in ("light", "dark")
     )
+    return (
+        f"{logos}{_facts(c)}<h1>{answers.finding(c)}.</h1>{answers.warnings(c)}{answers.verdict(c)}"
+    )
+
+
+def _facts(c: Comparison) -> str:
+    """What is compared, in one line."""
+    study = c.study
+    condition = study.conditions[c.condition].name
     facts = " · ".join(
         (
             f"Study <b>{escaped(study.name)}</b>",
@@ -151,10 +181,7 @@ def _head(c: Comparison) -> str:
             count_of(len(c.class_names), "class", "classes"),
         )
     )
-    return (
-        f'{logos}<p class="facts">{facts}</p><h1>{answers.finding(c)}.</h1>'
-        f"{answers.warnings(c)}{answers.verdict(c)}"
-    )
+    return f'<p class="facts">{facts}</p>'
 
 
 def _encoded(name: str) -> str:

@@ -22,7 +22,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, str]:
     return pack_study(study, folder / "study.zip").read_bytes(), study.digest
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 1), st.integers(1, 255)), min_size=1, max_size=6))
 def test_changed_bytes_are_refused_or_change_nothing(archive, changes) -> None:
     data, digest = bytearray(archive[0]), archive[1]
@@ -31,7 +31,7 @@ def test_changed_bytes_are_refused_or_change_nothing(archive, changes) -> None:
     _refused_or_the_same(bytes(data), digest)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.floats(0, 1), st.binary(max_size=40))
 def test_cut_and_lengthened_archives_are_refused_or_change_nothing(archive, place, tail) -> None:
     data, digest = archive
@@ -39,7 +39,7 @@ def test_cut_and_lengthened_archives_are_refused_or_change_nothing(archive, plac
     _refused_or_the_same(data + tail, digest)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.text(max_size=30))
 def test_any_name_survives_the_journey(name) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -101,8 +101,8 @@ def test_every_figure_of_every_page_is_saved(
         check(export)
 
 
-@pytest.mark.parametrize("step", range(1, 7))
-def test_every_step_of_the_tour_is_saved(
+@pytest.mark.parametrize("step", [4, 5])
+def test_steps_of_the_tour_with_pictures_are_saved(
     step: int, layered_study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = shown("Tour", layered_study, monkeypatch, student="backdoored", step=str(step))
