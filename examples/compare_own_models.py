@@ -24,8 +24,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--teacher", help="SPEC of your teacher")
     parser.add_argument("--student", help="SPEC of your student")
     parser.add_argument("--images", default="signs:test,n=1000", help="what they are compared on")
-    parser.add_argument("--train", default="signs:train,n=3000", help="what both learn from")
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--train", default="signs:train,n=4000", help="what both learn from")
+    parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--out", type=Path, default=Path("studies/own"))
     return parser.parse_args()
 
@@ -39,7 +39,7 @@ def trained(asked: argparse.Namespace) -> tuple[str, str]:
         out=folder / "teacher.safetensors",
     )  # fmt: skip
     student = analysis.distill_model(
-        teacher=str(teacher.weights), architecture="smallresnet", width=8, images=asked.train,
+        teacher=str(teacher.weights), architecture="smallresnet", width=16, images=asked.train,
         config=training, out=folder / "student.safetensors",
     )  # fmt: skip
     return str(teacher.weights), str(student.weights)

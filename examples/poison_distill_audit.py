@@ -21,9 +21,9 @@ TARGET = "80"
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--train", type=int, default=3000, help="distillation images")
+    parser.add_argument("--train", type=int, default=4000, help="distillation images")
     parser.add_argument("--test", type=int, default=600, help="images that all are compared on")
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--references", type=int, default=5, help="honest students of the audit")
     parser.add_argument("--steps", type=int, default=60, help="steps of each trigger search")
     parser.add_argument("--out", type=Path, default=Path("studies/poisoned"))
@@ -49,7 +49,7 @@ def models(asked: argparse.Namespace) -> tuple[str, dict[str, str]]:
     sources = {"poisoned": str(poisoned.folder), "honest": images}
     students = {
         name: analysis.distill_model(
-            teacher=str(teacher.weights), architecture="smallresnet", width=8, images=source,
+            teacher=str(teacher.weights), architecture="smallresnet", width=16, images=source,
             config=training, out=folder / f"{name}.safetensors",
         )
         for name, source in sources.items()

@@ -181,7 +181,7 @@ def test_the_example_of_a_poisoned_student_runs(
 ) -> None:
     out = tmp_path / "ws" / "poisoned"
     told = run_example(
-        "poison_distill_audit.py", monkeypatch, capsys, "--train", 96, "--test", 44,
+        "poison_distill_audit.py", monkeypatch, capsys, "--train", 96, "--test", 60,
         "--epochs", 1, "--references", 1, "--steps", 4, "--out", out,
     )  # fmt: skip
     study = Study.open(out)
