@@ -27,7 +27,13 @@ from dashboard.theme import Palette
 
 WIDTH = 720.0
 _KEPT = "kept_figures"
-_MIME = {"csv": "text/csv", "svg": "image/svg+xml", "png": "image/png", "html": "text/html"}
+_MIME = {
+    "csv": "text/csv",
+    "svg": "image/svg+xml",
+    "png": "image/png",
+    "html": "text/html",
+    "parquet": "application/vnd.apache.parquet",
+}
 
 
 @dataclass(frozen=True, slots=True)

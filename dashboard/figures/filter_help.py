@@ -23,7 +23,7 @@ def filter_help(names: Sequence[str]) -> str:
     )
     functions = ", ".join([*FUNCTIONS, "coalesce"])
     return (
-        '<details class="ds-help"><summary>Columns, signs, functions</summary>'
+        '<details class="ds-help ds-columns"><summary>Columns, signs, functions</summary>'
         f'<div class="ds-scroll"><table class="ds-table">{rows}</table></div>'
         f'<p>Signs: <span class="ds-mono">{_SIGNS}</span></p>'
         f'<p>Functions: <span class="ds-mono">{functions}</span></p>'

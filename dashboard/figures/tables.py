@@ -1,4 +1,4 @@
-"""Tables: the samples of a selection as columns, and any columns as CSV."""
+"""Tables: what a figure shows as columns, and any columns as CSV."""
 
 from __future__ import annotations
 
@@ -12,31 +12,9 @@ import plotly.graph_objects as go
 
 from dashboard.components.pair_map.points import PairPoints
 from dashboard.drawing.words import plain
-from dashboard.figures.sides import TEACHING, Sides
-from dashboard.loading import Pair
 
 _PLOTTED = ("series", "x", "y", "value", "x_low", "x_high", "y_low", "y_high")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-
-
-def sample_columns(
-    pair: Pair, class_names: Sequence[str], *, sides: Sides = TEACHING
-) -> dict[str, list[Any]]:
-    """One row per sample: id, label, both answers with probability, KL, common neighbors."""
-    left, right = sides.columns
-    columns: dict[str, list[Any]] = {"sample": [str(name) for name in pair.sample_ids]}
-    if pair.labels is not None:
-        columns["label"] = [class_names[index] for index in pair.labels]
-    columns |= {
-        left: [class_names[index] for index in pair.teacher_answer],
-        f"{left}_p": pair.teacher_confidence.tolist(),
-        right: [class_names[index] for index in pair.student_answer],
-        f"{right}_p": pair.student_confidence.tolist(),
-        "kl": pair.kl.tolist(),
-    }
-    if pair.overlap is not None:
-        columns["shared_neighbors"] = pair.overlap.tolist()
-    return columns
 
 
 def plotted_columns(figure: go.Figure) -> dict[str, list[Any]]:

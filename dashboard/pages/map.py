@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 
 import numpy as np
@@ -12,20 +13,19 @@ from analysis.records import CLEAN, TRIGGER, TRIGGER_PERTURBATION, Projection
 from dashboard import messages, missing
 from dashboard.components.links import link
 from dashboard.components.pair_map import PairMapState, pair_map
-from dashboard.context import Export, View, choose, go, held, open_page, region_of, write_selection
+from dashboard.context import Export, View, choose, go, held, region_of, write_selection
 from dashboard.figures.gallery import MOST, gallery_html, gallery_order
 from dashboard.figures.numbers import THIN, count_of, percent, thousands
 from dashboard.figures.points import MapPoints, map_points, point_colors
-from dashboard.figures.tables import csv_text, sample_columns
 from dashboard.loading import Pair, projection_of, region_mask
 from dashboard.loading_layers import layer_overlap, layer_projection
 from dashboard.pages import layers_pair
 from dashboard.pages.overview import nothing_left
+from dashboard.pages.samples import sample_exports, samples_table
 from dashboard.saving import keep_maps
 from dashboard.selection import COLORINGS, Lasso
 from dashboard.thumbnails import thumbnail_template
 
-_TABLE_ROWS = 2000
 _NAMES = {"overlap": "neighborhood"}
 
 
@@ -45,10 +45,10 @@ def show(view: View) -> None:
         layers_pair.layer_picker(view)
         color = _color_picker(view)
         picked = _maps(view, color)
-        selected = view.all.rows(picked if picked.any() else view.mask)
-        _table(view, selected, chosen=bool(picked.any()))
+        rows = picked if picked.any() else view.mask
+        _table(view, rows, chosen=bool(picked.any()))
     with right:
-        _gallery(view, selected, chosen=bool(picked.any()))
+        _gallery(view, view.all.rows(rows), chosen=bool(picked.any()))
 
 
 def _without_maps(view: View) -> None:
@@ -56,7 +56,7 @@ def _without_maps(view: View) -> None:
     left, right = st.columns([3, 1], gap="medium")
     with left:
         messages.empty("No maps for this condition", missing.why_no_maps(view.study))
-        _table(view, view.pair, chosen=False)
+        _table(view, view.mask, chosen=False)
     with right:
         _gallery(view, view.pair, chosen=False)
 
@@ -208,45 +208,22 @@ def _gallery(view: View, selected: Pair, *, chosen: bool) -> None:
             st.html(f'<div class="ds-sub">The {MOST} that part most of {thousands(n)}.</div>')
 
 
-def _table(view: View, selected: Pair, *, chosen: bool) -> None:
-    title = "Table of the selection" if chosen else "Table of all images shown"
-    with st.container(horizontal=True, vertical_alignment="center", key="table_head"):
-        order = gallery_order(selected)[:_TABLE_ROWS]
-        count = count_of(len(selected), "image")
-        if len(selected) > _TABLE_ROWS:
-            count = f"The {thousands(_TABLE_ROWS)} that part most of {count}"
-        st.html(
-            f'<span class="ds-title">{title}</span> &nbsp;<span class="ds-sub">{count}, by how far '
-            "the two part. A click opens the image.</span>",
-            width="stretch",
-        )
-        st.button(
-            "Clear", key="clear_picked", disabled=not chosen, on_click=choose,
-            kwargs={"picked": None},
-        )  # fmt: skip
-        st.button(
-            "Show only these on all pages", key="filter_all_pages", disabled=not chosen,
-            on_click=_filter_all_pages,
-        )  # fmt: skip
-    shown, (left, right) = selected.rows(order), view.sides.columns
-    key = f"samples_{view.selection.student}_{hash(view.key) & 0xFFFF}_{len(selected)}"
-    config = {
-        "sample": st.column_config.TextColumn("sample", width="medium"),
-        "label": st.column_config.TextColumn("label"),
-        left: st.column_config.TextColumn(left),
-        f"{left}_p": st.column_config.NumberColumn("p", format="%.2f", width=60),
-        right: st.column_config.TextColumn(right),
-        f"{right}_p": st.column_config.NumberColumn("p", format="%.2f", width=60),
-        "kl": st.column_config.NumberColumn("KL", format="%.2f", width=70),
-        "shared_neighbors": st.column_config.NumberColumn(
-            "shared neighbors", format="%.2f", width=120
-        ),
-    }
-    st.dataframe(
-        sample_columns(shown, view.class_names, sides=view.sides), column_config=config,
-        hide_index=True, row_height=27, height=37 + 27 * min(len(shown), 9), key=key,
-        selection_mode="single-cell",
-        on_select=lambda: _row_chosen(key, shown),
+def _table(view: View, rows: np.ndarray, *, chosen: bool) -> None:
+    samples_table(
+        view,
+        rows,
+        "Table of the selection" if chosen else "Table of all images shown",
+        lambda: _selection_buttons(chosen),
+    )
+
+
+def _selection_buttons(chosen: bool) -> None:
+    st.button(
+        "Clear", key="clear_picked", disabled=not chosen, on_click=choose, kwargs={"picked": None}
+    )
+    st.button(
+        "Show only these on all pages", key="filter_all_pages", disabled=not chosen,
+        on_click=_filter_all_pages,
     )  # fmt: skip
 
 
@@ -254,20 +231,10 @@ def _filter_all_pages() -> None:
     choose(within=held().picked, picked=None)
 
 
-def _row_chosen(key: str, shown: Pair) -> None:
-    cells = st.session_state[key].selection.cells
-    if cells:
-        open_page("inspect", sample=str(shown.sample_ids[cells[0][0]]))
-
-
 def exports(view: View) -> list[Export]:
     """What the Save menu offers on this page."""
-
-    def samples_csv() -> str:
-        pair = view.pair
-        if view.selection.picked is not None:
-            inside = region_mask(view.selection.picked, view.study, view.all, view.projection)
-            pair = view.all.rows(inside & view.mask)
-        return csv_text(sample_columns(pair, view.class_names, sides=view.sides))
-
-    return [Export("Samples shown, CSV", f"{view.selection.student}-samples.csv", samples_csv)]
+    mask = view.mask
+    if view.selection.picked is not None:
+        with contextlib.suppress(DistillscopeError):  # the page says so
+            mask = mask & region_mask(view.selection.picked, view.study, view.all, view.projection)
+    return sample_exports(view, mask)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import csv
 import html
 import io
 import re
@@ -614,16 +613,6 @@ def test_ratios_say_which_way(teacher: float | None, student: float | None, says
 def test_no_cost_no_table() -> None:
     model = Student(name="x", role="subject", spec="x", digest="x", architecture="x")
     assert cost.cost_table(model, model) is None
-
-
-def test_the_sample_table_has_every_row_and_reads_back() -> None:
-    pair = make_pair(5)
-    columns = tables.sample_columns(pair, ("a", "b", "c", "d"))
-    rows = list(csv.reader(io.StringIO(tables.csv_text(columns))))
-    assert rows[0] == list(columns)
-    assert len(rows) == 6
-    assert float(rows[1][rows[0].index("kl")]) == pair.kl[0]
-    assert "label" not in tables.sample_columns(make_pair(labeled=False), ("a", "b", "c", "d"))
 
 
 def test_csv_defuses_formulas() -> None:
