@@ -17,7 +17,7 @@ from analysis.remedy.methods import Case, Remedy
 from analysis.store import StageOutput
 from analysis.study.stages import Workbench
 
-VERSION = 1
+VERSION = 2
 WEIGHTS = "weights.safetensors"
 
 
