@@ -171,7 +171,9 @@ class Answering:
         )
 
     def _describe(self, request: Describe) -> Any:
-        from analysis.study.setting_cards import setting_cards  # all that trains: seconds
+        # All that trains: seconds, and who asks what can be set will ask whether it may be next.
+        import analysis.study.examination  # noqa: F401
+        from analysis.study.setting_cards import setting_cards
 
         return setting_cards()
 

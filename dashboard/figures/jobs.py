@@ -21,7 +21,8 @@ def problem_html(what: str, expected: str | None, remedy: str | None) -> str:
     """What is wrong with a field, below it: only the value is magenta."""
     after = f" Expected {escaped(expected, 200)}." if expected else ""
     if remedy:
-        after += f" {escaped(sentence_case(remedy).rstrip('.'), 300)}."
+        stop = "" if remedy.endswith(("?", "!")) else "."
+        after += f" {escaped(sentence_case(remedy).rstrip('.'), 300)}{stop}"
     return (
         f'<div class="ds-problem"><span class="ds-alarm">{escaped(sentence_case(what), 200)}.'
         f"</span>{after}</div>"
@@ -55,7 +56,7 @@ def job_head(job: Job, title: str, *, now: float) -> str:
     return (
         f'<div class="ds-job"><span class="ds-job-mark ds-job-{job.state}"></span>'
         f'<div class="ds-title ds-cut">{escaped(job.order.name)}</div>'
-        f'<div class="ds-sub ds-cut">{escaped(title)} · {state_words(job, now=now)}</div></div>'
+        f'<div class="ds-sub">{escaped(title)} · {state_words(job, now=now)}</div></div>'
     )
 
 

@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from analysis.errors import BusyError, InputError
+from analysis.errors import BusyError, InputError, StorageError
 from analysis.store.files import storage_errors, write_json
 from dashboard.jobs.process import Identity, identity_of, this_process
 from dashboard.jobs.record import HEARTBEAT, LOG, RECORD, Job, Order, is_id, read_job, write_job
@@ -34,6 +34,8 @@ GRACE = 15.0
 SILENCE = 60.0
 """Seconds without a heartbeat after which a worker of another machine counts as gone."""
 _LOCK, _SETTINGS = ".lock", "settings.json"
+_PATIENCE = 10.0
+"""Seconds to wait for the lock, which is never held for long."""
 _ROOT = Path(__file__).parent.parent.parent
 
 GONE = "the worker ended without a word: it was killed, or memory ran out"
@@ -145,9 +147,12 @@ class Board:
             shutil.rmtree(self.root / job, ignore_errors=True)
 
     def tend(self) -> list[Job]:
-        """Settle what became of workers that are gone, start what may start; return all jobs."""
+        """Settle what became of workers that are gone, start what may start; return all jobs.
+
+        Who may not write there, or finds the jobs held, only looks.
+        """
         if self.root.is_dir():
-            with self._locked():
+            with contextlib.suppress(StorageError, BusyError), self._locked():
                 self._settle()
                 self._start_next()
         return self.jobs()
@@ -179,10 +184,20 @@ class Board:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
+        lock = FileLock(self.root / _LOCK, timeout=_PATIENCE)
         with storage_errors(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.root / _LOCK):
+            try:
+                lock.acquire()
+            except Timeout:
+                raise BusyError(
+                    f"the jobs in {self.root} are held by another process",
+                    remedy="wait for it, or end it",
+                ) from None
+        try:
             yield
+        finally:
+            lock.release()
 
     def _change(self, job: Job, **changes: Any) -> Job:
         changed = dataclasses.replace(job, **changes)

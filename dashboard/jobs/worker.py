@@ -17,7 +17,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from analysis.errors import DistillscopeError
+from analysis.errors import DistillscopeError, InputError
+from analysis.store.files import write_bytes
 from dashboard import terminal
 from dashboard.jobs.board import GRACE, Board
 from dashboard.jobs.orders import Plan, plan_of
@@ -99,9 +100,14 @@ def _perform(board: Board, job: Job, stopping: Stopping) -> dict[str, Any]:
 
 
 def _write(path: Path, text: str) -> None:
-    from analysis.store.files import write_bytes
-
-    write_bytes(path, text.encode())
+    """Write a file of the job unless it is there; one that somebody changed is not replaced."""
+    if not path.is_symlink() and not path.exists():
+        write_bytes(path, text.encode())
+    elif path.read_text(encoding="utf-8", errors="replace") != text:
+        raise InputError(
+            f"{path.name} was changed since the job was started",
+            remedy=f"run it yourself: distillscope run {path.name}",
+        )
 
 
 def _run(folder: Path, plan: Plan, command: Sequence[str]) -> tuple[int, str]:

@@ -97,6 +97,10 @@ class Book:
             held |= {(section, field): value for field, value in given.items()}
         self._state.update(generation=self._state["generation"] + 1, held=held)
 
+    def suggest(self, section: str, name: str, value: Any) -> None:
+        """Let a field hold ``value`` at first."""
+        self._state["held"].setdefault((section, name), value)
+
     def rename(self, name: str) -> None:
         """Give the next one another name; all else stays as it is."""
         self._state["held"]["", "name"] = name
@@ -202,8 +206,8 @@ def draw(book: Book, field: Field, *, choices: Sequence[str] | None = None) -> N
     elif card.kind in ("int", "float"):
         _number(title, card, raw, given)
     else:
-        example = field.input.example if field.input is not None else ""
-        st.text_input(title, _text(raw), placeholder=example or _placeholder(card), **given)
+        empty = _placeholder(card) if field.input is None else field.input.example
+        st.text_input(title, _text(raw), placeholder=empty, **given)
 
 
 def _required(field: Field) -> bool:
@@ -211,8 +215,9 @@ def _required(field: Field) -> bool:
 
 
 def _pick(title: str, known: list[str], raw: Any, given: dict[str, Any], *, optional: bool) -> None:
-    at = known.index(raw) if raw in known else None if optional or not known else 0
-    st.selectbox(title, known, index=at, placeholder="all" if optional else "none", **given)
+    at = known.index(raw) if raw in known else None
+    empty = "none there" if not known else "all" if optional else "choose"
+    st.selectbox(title, known, index=at, placeholder=empty, **given)
 
 
 def _choose(title: str, card: SettingCard, raw: Any, given: dict[str, Any]) -> None:

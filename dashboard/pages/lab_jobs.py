@@ -77,7 +77,7 @@ def _try(act: Callable[[], object]) -> None:
 
 def _job(board: Board, job: Job) -> None:
     form = FORMS.get(job.order.kind)
-    title = form.title if form is not None else job.order.kind
+    title = form.short if form is not None else job.order.kind
     with st.container(key=f"job_{job.id}", gap="xsmall"):
         with st.container(
             horizontal=True, vertical_alignment="center", gap="small", key=f"jobhead_{job.id}"

@@ -185,3 +185,13 @@ def test_a_job_file_from_a_stranger_runs_nothing(
     assert found.state == "failed"
     assert says in found.message
     assert [path.name for path in tmp_path.iterdir()] == [".distillscope"]
+
+
+def test_a_file_that_somebody_changed_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tiny.toml").write_text("# mine\n")
+    found = work_here(Board(tmp_path), tiny_experiment(tmp_path), monkeypatch)
+    assert found.state == "failed"
+    assert "tiny.toml was changed since the job was started" in found.message
+    assert (tmp_path / "tiny.toml").read_text() == "# mine\n"

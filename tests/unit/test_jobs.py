@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -302,6 +303,15 @@ def test_many_who_look_at_once_start_a_job_once(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert [folder.name for folder in started] == ["job-0", "job-1", "job-2"]
+
+
+def test_who_finds_the_jobs_held_only_looks(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = board.submit(ORDER)
+    monkeypatch.setattr(board_module, "_PATIENCE", 0.1)
+    with FileLock(board.root / ".lock"):
+        assert [one.id for one in board.tend()] == [job.id]
+        with pytest.raises(BusyError, match="held by another process"):
+            board.cancel(job.id)
 
 
 _LOOK = """

@@ -29,7 +29,8 @@ from dashboard.jobs.progress import Part, Progress, Stage, Tracker
 from dashboard.jobs.record import LOG, Job, Order, write_job
 from dashboard.loading import STUDY_VARIABLE
 from dashboard.pages.lab_fields import Field, help_of, is_default, section_fields, value_of
-from dashboard.pages.lab_form import command_lines, free_name
+from dashboard.pages.lab_filled import free_name
+from dashboard.pages.lab_form import command_lines
 from dashboard.theme import DARK, LIGHT
 from tests.job_orders import end_all, sleeper
 from tests.unit.test_pages import charts, script, text_of
