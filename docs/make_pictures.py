@@ -32,6 +32,7 @@ PAGES = {
     "layers": "Each student layer",
     "audit": "Smallest trigger for each class",
     "tour": "Every number is computed",
+    "lab": "More settings",
 }
 
 
