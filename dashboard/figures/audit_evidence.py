@@ -8,6 +8,7 @@ from typing import Literal
 from analysis.audit.record import AuditReport
 from analysis.records import Finding, Interval
 from dashboard.figures.intervals import interval_glyph
+from dashboard.figures.measures import term
 from dashboard.figures.numbers import MINUS, NOT_MEASURED, escaped, sentence_case
 from dashboard.theme import Palette
 
@@ -44,7 +45,7 @@ def evidence_table(report: AuditReport, names: Sequence[str], colors: Palette) -
     return (
         '<table class="ds-table ds-rows ds-evidence"><thead><tr><th></th><th>test</th>'
         f'<th class="ds-number">{escaped(report.student, 28)}</th><th>against the null</th>'
-        f"<th>how rare</th></tr></thead>{rows}</table>{_legend()}"
+        f"<th>{term('p_value', 'how rare', end=True)}</th></tr></thead>{rows}</table>{_legend()}"
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from analysis.divergence.null import Null
 from analysis.records import CLEAN, PERTURBATION, TRIGGER, TRIGGER_PERTURBATION, Interval
 from dashboard.figures.intervals import mark_glyph
+from dashboard.figures.measures import term
 from dashboard.figures.numbers import (
     NOT_MEASURED,
     escaped,
@@ -106,8 +107,9 @@ def cell_table(
     )
     right = ", and % right" if any(row.accuracy for row in rows) else ""
     body = "".join(_row(row, colors) for row in rows)
+    answered = term("attack_success_rate", f"% answered “{escaped(target)}”")
     return (
-        f'<table class="ds-table ds-cells"><thead><tr><th>% answered “{escaped(target)}”{right}'
+        f'<table class="ds-table ds-cells"><thead><tr><th>{answered}{right}'
         f"</th>{head}</tr></thead>{body}</table>"
     )
 

@@ -10,6 +10,7 @@ import numpy as np
 from analysis.divergence.calibration import wilson_interval
 from analysis.records import Interval
 from dashboard.figures.intervals import interval_glyph
+from dashboard.figures.measures import term
 from dashboard.figures.numbers import escaped, interval_text, percent, thousands
 from dashboard.figures.sides import TEACHING, Sides
 from dashboard.loading import Pair
@@ -83,7 +84,7 @@ def class_table(
     right = "".join(f'<th class="ds-number">{name}</th>' for name in names)
     head = (
         '<tr><th>class</th><th class="ds-number">n</th>'
-        f"<th>agreement, {100 * scale[0]:.0f} to 100 %</th>"
+        f"<th>{term('agreement', 'agreement')}, {100 * scale[0]:.0f} to 100 %</th>"
         f'<th class="ds-number">agree</th>{right if labeled else ""}</tr>'
     )
     body = "".join(_class_row(row, scale, colors, link(row.index), chosen) for row in rows)

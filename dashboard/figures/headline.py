@@ -12,6 +12,7 @@ from analysis.divergence.calibration import calibration_gaps, ece
 from analysis.divergence.null import Null
 from analysis.records import Interval
 from dashboard.figures.intervals import interval_glyph
+from dashboard.figures.measures import term
 from dashboard.figures.numbers import (
     MINUS,
     Unit,
@@ -124,15 +125,19 @@ def headline_table(
 ) -> str:
     """The table as HTML; the first row is the one that is looked at."""
     columns = [_fitted(column, rows) for column in COLUMNS]
-    head = "".join(
-        f"<th><b>{column.words(column.title, sides)}</b>"
-        f'<span class="ds-scale">{column.scale_text}</span>{column.words(column.below, sides)}</th>'
-        for column in columns
-    )
+    head = "".join(_head(column, sides, last=column is columns[-1]) for column in columns)
     body = "".join(_row(row, columns, colors, first=index == 0, labeled=labeled)
                    for index, row in enumerate(rows))  # fmt: skip
     return (
         f'<table class="ds-table ds-headline"><thead><tr><th></th>{head}</tr></thead>{body}</table>'
+    )
+
+
+def _head(column: Column, sides: Sides, *, last: bool) -> str:
+    title = term(column.measure, column.words(column.title, sides), end=last)
+    return (
+        f'<th><b>{title}</b><span class="ds-scale">{column.scale_text}</span>'
+        f"{column.words(column.below, sides)}</th>"
     )
 
 

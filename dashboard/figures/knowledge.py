@@ -7,6 +7,7 @@ from typing import Any
 
 from analysis.records import Interval
 from dashboard.figures.intervals import interval_glyph
+from dashboard.figures.measures import term
 from dashboard.figures.numbers import MINUS, interval_text, nats, percent
 from dashboard.theme import Palette
 
@@ -24,8 +25,8 @@ def temperature_table(left: Mapping[str, Any] | None, right: Mapping[str, Any] |
     if left is None and right is None:
         return ""
     rows = (
-        ("calibration error, points", lambda item: _error(item["ece_before"])),
-        ("best temperature", lambda item: nats(item["temperature"])),
+        (f"{term('ece', 'calibration error')}, points", lambda item: _error(item["ece_before"])),
+        (term("temperature", "best temperature"), lambda item: nats(item["temperature"])),
         ("calibration error with it", lambda item: _error(item["ece_after"])),
     )
     body = "".join(
@@ -74,8 +75,9 @@ def below_table(
             height=14,
         )  # fmt: skip
         bounds = interval_text(interval, "nats")
+        named = term(name, title.format(left=left))
         rows.append(
-            f'<tr><td>{title.format(left=left)}<br><span class="ds-sub">{below}</span></td>'
+            f'<tr><td>{named}<br><span class="ds-sub">{below}</span></td>'
             f'<td><img src="{glyph}" alt="{nats(interval.value)} {bounds}">'
             f'<span class="ds-label">{_end(scale[0])} to {_end(top)}</span></td>'
             f'<td class="ds-number"><span class="ds-strong">{nats(interval.value)}</span> '

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from analysis.divergence.null import FEWEST_FOR_INTERVAL, FEWEST_TO_JUDGE, Null
 from dashboard.figures.intervals import null_sample
+from dashboard.figures.measures import term
 from dashboard.figures.numbers import count_of, escaped
 from dashboard.figures.sides import Sides
 from dashboard.theme import Palette
@@ -42,7 +43,8 @@ def _null_parts(count: int, colors: Palette, sides: Sides) -> list[str]:
     students = count_of(count, "reference student")
     if count < FEWEST_FOR_INTERVAL:
         return [f"{_picture(colors, band=False)}{students} (tick): too few for a range"]
-    null = f"{_picture(colors)}null: 95 % of new honest students, from {students} (ticks)"
+    named = f"{_picture(colors)}{term('honest_range', 'null')}"
+    null = f"{named}: 95 % of new honest students, from {students} (ticks)"
     if count < FEWEST_TO_JUDGE:
         return [null, "too few references to call anything outside"]
     return [null, f"{_FAR} outside the honest range"]

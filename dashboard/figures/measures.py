@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dashboard.figures.numbers import escaped
@@ -119,7 +119,7 @@ OUTPUTS = {
         says="Share of an image’s 15 nearest others in feature space that both models share",
         unit="share", range="0 to 1", higher="closer",
     ),
-    "slice_gap": Measure(
+    "slice": Measure(
         title="Slice",
         says="Images on which the two answer differently more often than elsewhere, found on one "
         "half and tested on the other",
@@ -260,8 +260,19 @@ def term(key: str, shown: str | None = None, *, end: bool = False) -> str:
     ``shown`` (HTML) stands for the title; ``end`` hangs the text from the right.
     """
     measure = MEASURES[key]
+    return _explained(shown or escaped(measure.title), escaped(measure.help, 600), end=end)
+
+
+def terms(shown: str, keys: Sequence[str]) -> str:
+    """``shown`` (HTML) with the help texts of several measures, one below the other."""
+    lines = (f"<b>{escaped(MEASURES[key].title)}</b>: {escaped(MEASURES[key].help, 600)}"
+             for key in keys)  # fmt: skip
+    return _explained(shown, "<br>".join(lines), end=False)
+
+
+def _explained(shown: str, text: str, *, end: bool) -> str:
     side = " ds-end" if end else ""
     return (
-        f'<span class="ds-term{side}" tabindex="0">{shown or escaped(measure.title)}'
-        f'<span class="ds-tip" role="tooltip">{escaped(measure.help, 600)}</span></span>'
+        f'<span class="ds-term{side}" tabindex="0">{shown}'
+        f'<span class="ds-tip" role="tooltip">{text}</span></span>'
     )

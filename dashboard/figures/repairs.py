@@ -7,6 +7,7 @@ from typing import Any
 
 from analysis.records import Interval
 from dashboard.figures.intervals import svg_uri
+from dashboard.figures.measures import term
 from dashboard.figures.numbers import NOT_MEASURED, escaped, interval_text, percent, points
 from dashboard.theme import Palette
 
@@ -21,9 +22,11 @@ def repair_table(entries: Sequence[Mapping[str, Any]], colors: Palette) -> str:
     """
     measure = measure_of(entries)
     keeps = "accuracy" if _known(entries, "accuracy") else "agreement"
+    rate = f"target under the {'' if measure == TRUE else 'recovered '}trigger"
     head = (
-        f"<th></th><th>target under the {'' if measure == TRUE else 'recovered '}trigger, %</th>"
-        f'<th class="ds-number">{keeps}, %</th><th class="ds-number">change, points</th>'
+        f"<th></th><th>{term('attack_success_rate', rate)}, %</th>"
+        f'<th class="ds-number">{term(keeps, keeps, end=True)}, %</th>'
+        '<th class="ds-number">change, points</th>'
     )
     first = next((entry for entry in entries if entry["before"].get(measure)), entries[0])
     rows = [_row("as it is", "", first["before"], None, measure, keeps, colors)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from dashboard.figures.intervals import interval_glyph
+from dashboard.figures.measures import term
 from dashboard.figures.numbers import THIN, escaped, interval_text, percent, thousands
 from dashboard.loading_slices import SliceRow
 from dashboard.theme import Palette
@@ -27,8 +28,8 @@ def slice_table(
     scale = (0.5, 1.0) if lows and min([*lows, *others]) >= 0.5 else (0.0, 1.0)
     last = "refs" if compared else "rest"
     head = (
-        '<tr><th>slice</th><th class="ds-number">n</th>'
-        f"<th>agreement, {100 * scale[0]:.0f}–100</th>"
+        f'<tr><th>{term("slice", "slice")}</th><th class="ds-number">n</th>'
+        f"<th>{term('agreement', 'agreement')}, {100 * scale[0]:.0f}–100</th>"
         f'<th class="ds-number">this</th><th class="ds-number">{last}</th></tr>'
     )
     body = "".join(_row(row, colors, class_names, scale, link(row.id), chosen) for row in rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from analysis.records import CLEAN, TRIGGER
 from dashboard.figures.cells import ORDER, CellRow
 from dashboard.figures.intervals import mark_glyph
+from dashboard.figures.measures import term
 from dashboard.figures.numbers import NOT_MEASURED, escaped, interval_text, nats, percent
 from dashboard.figures.tour_pictures import MARKS, part_color, parts_of
 from dashboard.loading_tour import TourNumbers
@@ -19,7 +20,10 @@ _CLEAN_COLUMNS = (
 
 def clean_table(numbers: TourNumbers, colors: Palette) -> str:
     """Both students and the teacher on clean images, each measure on one scale. HTML."""
-    head = "".join(f"<th><b>{title}</b>{unit}</th>" for _, title, unit, _, _ in _CLEAN_COLUMNS)
+    head = "".join(
+        f"<th><b>{term(measure, title)}</b>{unit}</th>"
+        for measure, title, unit, _, _ in _CLEAN_COLUMNS
+    )
     body = ""
     for part in reversed(parts_of(numbers)):
         cells = ""

@@ -13,6 +13,7 @@ from analysis.audit.record import AuditReport
 from dashboard import loading_audit, messages
 from dashboard.context import Export, View
 from dashboard.figures import audit_evidence, screening
+from dashboard.figures.measures import term
 from dashboard.figures.numbers import count_of, escaped, thousands
 from dashboard.figures.tables import csv_text
 from dashboard.figures.verdict import verdict_line
@@ -105,7 +106,7 @@ def _screening(view: View) -> None:
         return
     images = found.record.get("images", {})
     messages.section(
-        "Which distillation images are brittle?",
+        term("brittleness", "Which distillation images are brittle?"),
         f"{thousands(int(images.get('n', 0)))} images, ranked by how far a mild filter moves the "
         f"teacher’s answer. Nothing is known of which were poisoned.{_taught(view, found.record)}",
     )

@@ -13,6 +13,7 @@ from dashboard import loading_audit, messages
 from dashboard.context import View
 from dashboard.figures import audit_classes, audit_trigger, localization, repairs
 from dashboard.figures.attributions import picture_uri
+from dashboard.figures.measures import term
 from dashboard.figures.numbers import NOT_MEASURED, count_of, escaped, percent
 from dashboard.saving import keep_pictures, show_chart
 
@@ -32,7 +33,7 @@ def show_classes(view: View, report: AuditReport, *, key: str) -> None:
     families = list(report.classes)
     family = report.family if report.family in families else families[0]
     messages.section(
-        "Smallest trigger for each class",
+        term("trigger_size", "Smallest trigger for each class"),
         "Log scale; small is suspicious. Grey: the references. Hollow: given up, a bound.",
     )
     if len(families) > 1:

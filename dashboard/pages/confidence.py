@@ -7,6 +7,7 @@ import streamlit as st
 from dashboard import messages
 from dashboard.context import View
 from dashboard.figures import calibration, knowledge
+from dashboard.figures.measures import term
 from dashboard.figures.numbers import escaped, thousands
 from dashboard.saving import show_chart
 
@@ -29,7 +30,7 @@ def confidence(view: View) -> None:
             figure, view.colors, key="reliability", title="Confidence and calibration",
             alt="Reliability of both models",
         )  # fmt: skip
-    messages.section("", "Images by confidence, %")
+    messages.section("", f"Images by {term('confidence', 'confidence')}, %")
     show_chart(
         calibration.confidence_figure(view.pair, view.colors, sides=sides), view.colors,
         key="confidence", title="Images by confidence", alt="Histogram of both models’ confidence",

@@ -21,6 +21,7 @@ from analysis.records import TEACHER, AttributionMaps
 from dashboard import live, messages, missing
 from dashboard.context import choose
 from dashboard.figures import attributions
+from dashboard.figures.measures import term
 from dashboard.figures.numbers import THIN, escaped, percent, thousands, visible
 from dashboard.pages.inspect_look import Look, stored_maps
 from dashboard.pages.inspect_maps import LABEL, OWN, PARTS, Choice, nearest_mapped, shown_maps
@@ -154,11 +155,12 @@ def _one_map(look: Look, choice: Choice, part: str, record: AttributionMaps, lim
     error = float(record.completeness_error[0])
     promise = f"{100 * error:.1f}{THIN}%" if np.isfinite(error) else "none promised"
     broken = " ds-alarm" if error > _BROKEN else ""
+    named = term("completeness_error", "completeness error")
     st.html(
         f'<div class="ds-strong"><span class="{mark}"></span> {title}</div>'
         f'<div class="ds-sub" style="min-height:36px">{what}</div>'
         f"{attributions.map_html(picture, f'{title}: {what}', box)}{_mass(look, values)}"
-        f'<div class="ds-row ds-sub"><span>completeness error</span>'
+        f'<div class="ds-row ds-sub"><span>{named}</span>'
         f'<span class="ds-strong{broken}">{promise}</span></div>{_faint(values, limit)}'
     )
 

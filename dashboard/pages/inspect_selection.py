@@ -10,6 +10,7 @@ from dashboard import messages
 from dashboard.context import View, choose
 from dashboard.figures import attributions
 from dashboard.figures.many_maps import agreement_figure
+from dashboard.figures.measures import MEASURES, term
 from dashboard.figures.numbers import THIN, count_of, nats, percent, thousands
 from dashboard.loading_many_maps import PARTS, ManyMaps, many_maps, most_at_odds
 from dashboard.messages import cell
@@ -95,7 +96,7 @@ def _agreement(view: View, found: ManyMaps) -> None:
     agree = view.pair.agree[found.rows]
     differ = f'<span style="color:{view.colors.alarm}">different answers</span>'
     messages.section(
-        "How alike the two models’ maps are",
+        term("rank_correlation", "How alike the two models’ maps are"),
         f"n = {_of(found)}; same answer grey, {differ}.",
     )
     show_chart(
@@ -106,7 +107,10 @@ def _agreement(view: View, found: ManyMaps) -> None:
     facts = [
         ("same answer", _median(found.correlation[agree])),
         ("different answers", _median(found.correlation[~agree])),
-        ("overlap of the top 5 %, mean", f"{percent(float(found.overlap.mean()), 0)}{THIN}%"),
+        (
+            term("top_overlap", "overlap of the top 5 %, mean", end=True),
+            f"{percent(float(found.overlap.mean()), 0)}{THIN}%",
+        ),
     ]
     st.html(
         '<div class="ds-facts">'
@@ -150,11 +154,17 @@ def _table(view: View, found: ManyMaps) -> None:
         "rank correlation": found.correlation[chosen],
         "top 5 % shared": found.overlap[chosen],
     }
-    numbers = ("KL", "rank correlation", "top 5 % shared")
+    numbers = {
+        "KL": "kl_teacher_student", "rank correlation": "rank_correlation",
+        "top 5 % shared": "top_overlap",
+    }  # fmt: skip
     key = f"odds_{_KINDS.index(str(kind))}_{hash(view.key) & 0xFFFF}"
     st.dataframe(
         table, hide_index=True, row_height=27, height=37 + 27 * min(len(chosen), 11), key=key,
-        column_config={n: st.column_config.NumberColumn(n, format="%.2f") for n in numbers},
+        column_config={
+            n: st.column_config.NumberColumn(n, format="%.2f", help=MEASURES[measure].help)
+            for n, measure in numbers.items()
+        },
         selection_mode="single-cell", on_select=lambda: _opened(key, pair.sample_ids[rows]),
     )  # fmt: skip
 

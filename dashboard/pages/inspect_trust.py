@@ -12,6 +12,7 @@ from analysis.live.requests import Check, Checks, Explanation, Hiding
 from analysis.records import TEACHER
 from dashboard import live, messages
 from dashboard.figures import trust
+from dashboard.figures.measures import MEASURES, term
 from dashboard.figures.numbers import escaped, nats, probability
 from dashboard.pages.inspect_look import Look
 from dashboard.pages.inspect_maps import Shown, checks_of
@@ -26,15 +27,16 @@ def agreement_row(found: Explanation) -> None:
     cells = []
     for name, number in found.agreement.items():
         title = AGREEMENTS[name].title if name in AGREEMENTS else name
+        named = term(name, escaped(title)) if name in MEASURES else escaped(title)
         if number is None:
-            cells.append(f"<div>{escaped(title)} <b>not defined</b></div>")
+            cells.append(f"<div>{named} <b>not defined</b></div>")
             continue
         value, p_value = number
         note, faint = "", ""
         if np.isfinite(p_value):
             note = f' title="p = {p_value:.2f} against the same map moved elsewhere"'
             faint = "" if p_value <= _UNUSUAL else ' class="ds-faint"'
-        cells.append(f"<div{note}>{escaped(title)} <b{faint}>{nats(value)}</b></div>")
+        cells.append(f"<div{note}>{named} <b{faint}>{nats(value)}</b></div>")
     st.html(f'<div class="ds-facts">{"".join(cells)}</div>')
 
 
@@ -55,7 +57,10 @@ def trust_rows(look: Look, shown: Shown) -> None:
     for part, check in found.maps.items():
         name = {TEACHER: look.sides.left, "student": look.sides.right}.get(part, "pair")
         rows.append(_row(look, escaped(name, 24), part, check))
-    heads = ("Is the map true?", "hidden first", "shown first", "infidelity (moved)")
+    heads = (
+        "Is the map true?", term("deletion", "hidden first"), term("insertion", "shown first"),
+        term("infidelity", "infidelity (moved)", end=True),
+    )  # fmt: skip
     titles = "".join(f'<div class="ds-sub">{head}</div>' for head in heads)
     st.html(f'<div class="ds-trust">{titles}{"".join(rows)}</div>')
 

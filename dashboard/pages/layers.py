@@ -14,6 +14,7 @@ from dashboard import messages
 from dashboard.context import Export, View
 from dashboard.figures import layer_words
 from dashboard.figures.layers import grid_columns, layer_matrix, profile_figure, ramp
+from dashboard.figures.measures import term
 from dashboard.figures.numbers import count_of, escaped, thousands
 from dashboard.figures.tables import csv_text
 from dashboard.loading_layers import LayerTable, layer_table, reference_profiles
@@ -146,15 +147,14 @@ def _measure(
     bar = messages.ramp(ramp(view.colors))
     with st.container(horizontal=True, vertical_alignment="center", key=f"layers_head_{measure}"):
         if measure == CKA:
-            st.html(f'<span class="ds-title">{entry.title}</span>', width="content")
+            st.html(f'<span class="ds-title">{term(measure)}</span>', width="content")
         else:
             _picker(table, measure)
         st.space("stretch")
         st.html(f'<span class="ds-label">{unit[0]}{bar}{unit[1]}</span>', width="content")
     n = table.n if measure == CKA else table.subset
     st.html(
-        f'<div class="ds-sub">{escaped(entry.about[:1].upper() + entry.about[1:], 200)}. On '
-        f"{entry.basis}, {count_of(n, 'image')}.</div>"
+        f'<div class="ds-sub">{_about(measure)}. On {entry.basis}, {count_of(n, "image")}.</div>'
     )
     key = f"layers_{measure}_{view.selection.student}_{view.selection.condition}"
     show_chart(
@@ -166,6 +166,12 @@ def _measure(
         on_select=lambda: _chosen(key, view, table),
     )  # fmt: skip
     _profile(view, tables, table, measure)
+
+
+def _about(measure: str) -> str:
+    about = SIMILARITIES[measure].about
+    words = escaped(about[:1].upper() + about[1:], 200)
+    return words if measure == CKA else term(measure, words)
 
 
 def _picker(table: LayerTable, measure: str) -> None:

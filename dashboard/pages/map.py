@@ -15,6 +15,7 @@ from dashboard.components.links import link
 from dashboard.components.pair_map import PairMapState, pair_map
 from dashboard.context import Export, View, choose, go, held, region_of, write_selection
 from dashboard.figures.gallery import MOST, gallery_html, gallery_order
+from dashboard.figures.measures import terms
 from dashboard.figures.numbers import THIN, count_of, percent, thousands
 from dashboard.figures.points import MapPoints, map_points, point_colors
 from dashboard.loading import Pair, projection_of, region_mask
@@ -27,6 +28,9 @@ from dashboard.selection import COLORINGS, Lasso
 from dashboard.thumbnails import thumbnail_template
 
 _NAMES = {"overlap": "neighborhood"}
+_EXPLAINED = (
+    "kl_teacher_student", "mean_neighborhood_overlap", "trustworthiness", "continuity",
+)  # fmt: skip
 
 
 def show(view: View) -> None:
@@ -66,7 +70,7 @@ def _color_picker(view: View) -> str:
     current = view.selection.color if view.selection.color in known else known[0]
     st.session_state["color_picker"] = current
     with st.container(horizontal=True, vertical_alignment="center", key="map_controls"):
-        st.html('<span class="ds-label">Color by</span>', width="content")
+        st.html(f'<span class="ds-label">{terms("Color by", _EXPLAINED)}</span>', width="content")
         st.segmented_control(
             "Color by", known, key="color_picker", required=True, label_visibility="collapsed",
             format_func=lambda name: _NAMES.get(name, name),

@@ -12,6 +12,7 @@ from dashboard import loading, messages
 from dashboard.components.pair_map import pair_map
 from dashboard.context import Export, View, choose, go, held, write_selection
 from dashboard.figures import training
+from dashboard.figures.measures import term
 from dashboard.figures.numbers import visible
 from dashboard.figures.points import MapPoints, map_points, point_colors
 from dashboard.figures.tables import csv_text
@@ -188,7 +189,9 @@ def _curves(
         return [curve_of(beside, measure, condition, other or "", kind="quiet"), own]
 
     with columns[0]:
-        messages.section("When did they part?", "Same answer as the teacher, %.")
+        messages.section(
+            "When did they part?", f"{term('agreement', 'Same answer as the teacher')}, %."
+        )
         curves = pair_of("agreement")
         if attacked:
             curves.append(curve_of(rows, "agreement", TRIGGER, "with trigger", kind="alarm"))
@@ -197,14 +200,23 @@ def _curves(
             st.html(f'<div class="ds-sub">{training.parted_sentence(rows)}.</div>')
     if attacked:
         with columns[1]:
-            messages.section("When did the backdoor appear?", "Sent to the target class, %.")
+            messages.section(
+                "When did the backdoor appear?",
+                f"{term('attack_success_rate', 'Sent to the target class')}, %.",
+            )
             _chart(view, _success(view, rows, beside, other), "success", epoch)
     with columns[-2]:
-        messages.section("How good did it become?", "Right on clean images, %; dotted: teacher.")
+        messages.section(
+            "How good did it become?",
+            f"{term('accuracy', 'Right on clean images')}, %; dotted: teacher.",
+        )
         own = view.study.measures(TEACHER).get("accuracy")
         _chart(view, pair_of("accuracy"), "accuracy", epoch, own.value if own else None)
     with columns[-1]:
-        messages.section("How far apart are their answers?", "KL (teacher ∥ student), nats, mean.")
+        messages.section(
+            "How far apart are their answers?",
+            f"{term('kl_teacher_student', end=True)}, nats, mean.",
+        )
         _chart(view, pair_of("kl_teacher_student"), "kl", epoch)
 
 
