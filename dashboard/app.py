@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from pathlib import Path
 from types import ModuleType
 
@@ -12,6 +11,7 @@ import streamlit as st
 from analysis.errors import DistillscopeError
 from analysis.store.study import Study
 from dashboard import bar, context, loading, messages, saving
+from dashboard.guard import shown_in_place
 from dashboard.pages import audit, inspect, lab, layers, map, overview, tour, training
 from dashboard.theme import palette
 
@@ -33,8 +33,9 @@ def render(page: ModuleType) -> None:
 
     A page about the workspace stands alone: it needs no study.
     """
-    try:
-        if hasattr(page, "show_alone"):
+    alone = hasattr(page, "show_alone")
+    with shown_in_place(of_study=not alone):
+        if alone:
             page.show_alone()
             return
         view = context.open_view()
@@ -45,19 +46,9 @@ def render(page: ModuleType) -> None:
         page.show(view)
         with place:
             saving.save_menu(view, page.exports(view))
-    except DistillscopeError as error:
-        messages.refused(error.what, error.expected, error.remedy)
-    except Exception as error:
-        if os.environ.get("DISTILLSCOPE_TRACEBACK"):
-            raise
-        messages.refused(
-            f"This page cannot be shown ({type(error).__name__})",
-            "a study as this release writes it",
-            "compute the study again; DISTILLSCOPE_TRACEBACK=1 shows where it failed",
-        )
 
 
-@st.cache_resource(max_entries=4, show_spinner=False)
+@st.cache_resource(max_entries=16, show_spinner=False)
 def _titles(path: str, stamp: tuple[int, int]) -> tuple[str, ...]:
     study = Study.open(path)
     return tuple(

@@ -23,6 +23,7 @@ from dashboard.figures.sides import Sides
 from dashboard.loading import Pair
 from dashboard.loading_layers import layer_maps, layer_projection
 from dashboard.selection import Lasso, Region, Selection, save_set
+from dashboard.switching import carried
 from dashboard.theme import Palette, palette
 from dashboard.thumbnails import remember, thumbnail_url
 
@@ -176,8 +177,7 @@ def forget_filters() -> None:
 
 def open_view() -> View:
     """Open the served study with the selection of the URL; errors as of the store."""
-    path = session_path()
-    study = _study(str(path), loading.study_stamp(path))
+    study = open_study()
     remember(study)
     if not study.students:
         raise DistillscopeError(
@@ -200,11 +200,27 @@ def open_view() -> View:
     )
 
 
+def open_study(name: str | None = None) -> Study:
+    """Open the study ``name`` of the workspace, else the session's; errors as of the store."""
+    path = session_path() if name is None else loading.study_path(_named(name))
+    return _study(str(path), loading.study_stamp(path))
+
+
+def looked_at() -> bool:
+    """Whether this session has shown the study that it looks at."""
+    kept: Selection | None = st.session_state.get(_HELD)
+    return kept is not None and not _asked()[1]
+
+
 def session_path() -> Path:
     """Folder of the study that this session looks at; :class:`StudyError` when it is not there."""
-    name = _asked()[0].get("study")
+    return loading.study_path(_named(_asked()[0].get("study")))
+
+
+def _named(name: str | None) -> str | None:
+    """What addresses call the study ``name``: None for the one that the server was started with."""
     served = os.environ.get(loading.STUDY_VARIABLE)
-    return loading.study_path(None if served and Path(served).name == name else name)
+    return None if served and Path(served).name == name else name
 
 
 def nothing_to_show() -> bool:
@@ -238,9 +254,20 @@ def _current(study: Study) -> tuple[Selection, tuple[str, ...]]:
     )
     if kept is not None and not changed and kept.sample is not None:
         selection = dataclasses.replace(selection, sample=kept.sample)
+    selection = dataclasses.replace(selection, study=_address(study))
     st.session_state[_HELD] = selection
     _write(selection)
     return selection, notes
+
+
+def _address(study: Study) -> str | None:
+    """What the URL calls ``study``: nothing for the one that the server was started with.
+
+    Without one the newest study is the first to be looked at. It is named, because a page must
+    not change under somebody's eyes when a newer one is finished.
+    """
+    served = os.environ.get(loading.STUDY_VARIABLE)
+    return None if served and Path(served) == study.path else study.path.name
 
 
 def _write(selection: Selection) -> None:
@@ -275,9 +302,14 @@ def go(path: str, **changes: Any) -> None:
 
 
 def choose_study(name: str) -> None:
-    """Look at another study of the workspace, from its beginning; for callbacks."""
-    st.session_state.pop(_HELD, None)
-    st.session_state[_FOLLOWED] = {"study": name}
+    """Look at another study with what of the selection means the same there; for callbacks."""
+    try:
+        moved = carried(held(), open_study(), open_study(name), _named(name))
+    except DistillscopeError:  # the page says why one of them cannot be opened
+        st.session_state.pop(_HELD, None)
+        st.session_state[_FOLLOWED] = {"study": name}
+        return
+    st.session_state[_HELD] = moved
 
 
 def clear_filter() -> None:

@@ -9,6 +9,7 @@ import streamlit as st
 from dashboard import live
 from dashboard.context import Export, View, held, write_selection
 from dashboard.figures.tables import csv_text
+from dashboard.guard import fragment
 from dashboard.pages import inspect_answers as answers
 from dashboard.pages import inspect_keep as keep
 from dashboard.pages.inspect_look import current_row, look, probabilities, stored_logits
@@ -35,7 +36,7 @@ def show(view: View) -> None:
     if st.session_state[MODE] == MANY:
         selection_part(view)
     else:
-        st.fragment(_image)(view)
+        fragment(_image)(view)
 
 
 def _image(view: View) -> None:

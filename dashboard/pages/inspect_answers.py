@@ -16,6 +16,7 @@ from analysis.store.study import Study
 from dashboard import live, messages
 from dashboard.figures import answers, what_if
 from dashboard.figures.numbers import escaped, visible
+from dashboard.guard import fragment
 from dashboard.pages.inspect_look import Look, probabilities, stored_logits
 from dashboard.pages.inspect_state import edits_of
 from dashboard.saving import show_chart
@@ -28,7 +29,7 @@ _PATIENT = 0.05
 def answers_section(look: Look) -> None:
     """Both models' likeliest classes; a slider softens or sharpens both distributions."""
     with st.container(key="stale_answers" if look.waiting else "answers"):
-        st.fragment(_answers)(look)
+        fragment(_answers)(look)
 
 
 def _answers(look: Look) -> None:

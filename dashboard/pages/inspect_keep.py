@@ -11,6 +11,7 @@ from analysis.records import CLEAN
 from dashboard import live, messages
 from dashboard.context import choose
 from dashboard.figures.numbers import count_of, escaped
+from dashboard.guard import fragment
 from dashboard.pages.inspect_look import Look
 from dashboard.pages.inspect_state import change
 
@@ -63,7 +64,7 @@ def keeping() -> None:
     if held is None:
         return
     again = _LOOK_AGAIN if _running() is not None else None
-    st.fragment(_progress, run_every=again)()
+    fragment(_progress, run_every=again)()
 
 
 def _progress() -> None:

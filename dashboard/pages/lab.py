@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard import loading
+from dashboard.guard import fragment
 from dashboard.jobs.board import Board
 from dashboard.pages.lab_form import show_form
 from dashboard.pages.lab_jobs import show_jobs
@@ -19,4 +20,4 @@ def show_alone() -> None:
         show_jobs(board)
     with left:
         st.html('<div class="ds-finding">What shall be run?</div>')
-        st.fragment(show_form)(board)
+        fragment(show_form, of_study=False)(board)

@@ -14,6 +14,7 @@ from dashboard import messages
 from dashboard.figures import jobs as shown
 from dashboard.figures.chart import CONFIG
 from dashboard.figures.numbers import escaped
+from dashboard.guard import fragment
 from dashboard.jobs.board import MOST_AT_ONCE, Board, silence
 from dashboard.jobs.curves import latest_training
 from dashboard.jobs.forms import FORMS
@@ -31,7 +32,7 @@ _ERROR, _ALL, _AT_ONCE, _LOGS = "lab_error", "lab_all", "lab_at_once", "lab_logs
 def show_jobs(board: Board) -> None:
     """Draw the list, again and again by itself."""
     busy = any(not job.over for job in board.tend())
-    st.fragment(_list, run_every=BUSY if busy else IDLE)(board, busy)
+    fragment(_list, run_every=BUSY if busy else IDLE, of_study=False)(board, busy)
 
 
 def _list(board: Board, busy: bool) -> None:

@@ -13,6 +13,7 @@ from dashboard.bar import kept_images
 from dashboard.context import View, choose, go
 from dashboard.figures.layer_words import pair_table
 from dashboard.figures.numbers import markdown, thousands, visible
+from dashboard.guard import fragment
 from dashboard.loading_layers import LayerTable, has_condition, layer_map_record, layer_maps
 
 _BOTH = ("teacher", "student")
@@ -69,7 +70,7 @@ def step(
     """
     found = background.find(arguments)
     if found is not None and found.running:
-        st.fragment(_progress, run_every=1.0)(tuple(arguments))
+        fragment(_progress, run_every=1.0)(tuple(arguments))
         return
     if found is not None:
         background.forget(arguments)

@@ -17,6 +17,7 @@ from dashboard.figures.numbers import visible
 from dashboard.figures.points import MapPoints, map_points, point_colors
 from dashboard.figures.tables import csv_text
 from dashboard.figures.training import Curve, curve_of
+from dashboard.guard import fragment
 from dashboard.loading import Pair
 from dashboard.loading_training import EpochRow, common_frame, epoch_rows, filmed_students
 from dashboard.saving import keep_maps, show_chart
@@ -51,9 +52,9 @@ def show(view: View) -> None:
         messages.note("Epochs are compared with the teacher, whatever stands on the left.")
     other = _other_student(view)
     if st.session_state.get(_PLAYING):
-        st.fragment(_film, run_every=SECONDS_AN_EPOCH)(view, rows, other)
+        fragment(_film, run_every=SECONDS_AN_EPOCH)(view, rows, other)
     else:
-        st.fragment(_film)(view, rows, other)
+        fragment(_film)(view, rows, other)
 
 
 def _nothing(view: View) -> None:
