@@ -1,6 +1,6 @@
 """Compare two models of your own: a teacher and its student, from images to a report.
 
-Run as it is, it trains both on rendered road signs in about two minutes:
+Run as it is, it first trains both on rendered road signs:
 
     python examples/compare_own_models.py --out studies/own
 

@@ -4,8 +4,8 @@
 
 The teacher stays clean. The attacker only touches the images that the student is distilled on
 (arXiv 2504.21323). An honest student of the same teacher stands beside the poisoned one, and the
-audit, which is told nothing of the trigger, judges both against honest reference students. About
-a quarter of an hour on two cores with the defaults, which are too small to promise a verdict.
+audit, which is told nothing of the trigger, judges both against honest reference students. The
+defaults are small: a verdict that means something takes more images and references.
 """
 
 from __future__ import annotations

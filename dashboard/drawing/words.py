@@ -35,8 +35,16 @@ def font_file(weight: int) -> Path:
 
 @functools.lru_cache(maxsize=64)
 def font(size: float, weight: int = 400) -> ImageFont.FreeTypeFont:
-    """The interface's font, ready to measure and draw with."""
-    return ImageFont.truetype(font_file(weight), size)
+    """The interface's font, ready to measure and draw with.
+
+    A Pillow that was built without WOFF2 draws with the font that it brings itself.
+    """
+    try:
+        return ImageFont.truetype(font_file(weight), size)
+    except OSError:
+        found = ImageFont.load_default(size)
+        assert isinstance(found, ImageFont.FreeTypeFont)
+        return found
 
 
 def width_of(text: str, size: float, weight: int = 400) -> float:

@@ -30,6 +30,7 @@ from dashboard.loading import load_pair
 from dashboard.loading_audit import audit_of
 from dashboard.loading_tour import Shot, TourNumbers, pick_samples, shots
 from dashboard.pages.audit_pieces import show_classes, show_recovered, show_repairs
+from dashboard.pages.tour_rows import keep_row
 from dashboard.saving import keep_maps, keep_pictures, show_chart
 from dashboard.thumbnails import thumbnail_url
 
@@ -83,6 +84,7 @@ def _rows(
 ) -> list[str]:
     """Pictures under ``condition`` and below them what ``parts`` answer."""
     made = _shots(view, numbers, samples, condition)
+    keep_row(view, made, condition, title, parts)
     names = view.class_names
     alarm = names.index(numbers.target) if numbers.target in names else None
     return [

@@ -27,9 +27,8 @@ from dashboard.report.pieces import (
 from dashboard.theme import Palette
 
 _ROWS = 12
-_BELOW_NUMBERS = (
-    "Every number stands in front of its null: what honest students of this teacher show."
-)
+_NULL = "Every number stands in front of its null: what honest students of this teacher show."
+_NO_NULL = "No reference students beside it: what honest students would show is not known."
 
 
 def finding(c: Comparison) -> str:
@@ -88,7 +87,7 @@ def headline(c: Comparison) -> str:
             below += null_help(count, judged, nulls.differences)
         return table + below
 
-    return section("numbers", "The numbers", _BELOW_NUMBERS, themed(drawn))
+    return section("numbers", "The numbers", _NULL if count else _NO_NULL, themed(drawn))
 
 
 def four_cells(c: Comparison) -> str:

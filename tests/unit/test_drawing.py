@@ -7,6 +7,7 @@ import itertools
 import math
 import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from PIL import Image
 
 from analysis.errors import InputError
 from dashboard.components.pair_map.points import PairPoints, PointColors
-from dashboard.drawing import Drawing, drawing_of, pair_drawing, png, svg
+from dashboard.drawing import Drawing, drawing_of, pair_drawing, png, svg, words
 from dashboard.drawing.axes import nice_step
 from dashboard.drawing.png import _dashed
 from dashboard.drawing.shapes import Circle, Outline, Picture, Stroke, Words, box, channels
@@ -216,6 +217,23 @@ def test_a_png_shows_the_shapes_in_their_colors() -> None:
     assert seen[70, 4].tolist() == [0, 0, 0]
     assert seen[2, 2].tolist() == [255, 255, 255]
     assert pixels(drawing, scale=1).shape == (40, 60, 3)
+
+
+def test_a_pillow_without_the_fonts_format_still_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = words.ImageFont.truetype
+
+    def refuse(source: Any, *rest: Any, **more: Any) -> Any:
+        if isinstance(source, Path):
+            raise OSError("unknown file format")
+        return real(source, *rest, **more)
+
+    own = words.font(20.0).getlength("some words")
+    words.font.cache_clear()
+    monkeypatch.setattr(words.ImageFont, "truetype", refuse)
+    try:
+        assert 0.7 < words.font(20.0).getlength("some words") / own < 1.4
+    finally:
+        words.font.cache_clear()
 
 
 def test_turned_words_run_upwards() -> None:

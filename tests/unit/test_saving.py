@@ -29,7 +29,7 @@ PAGES = ROOT / "dashboard" / "pages"
 # What each page draws that is no plotly chart.
 BESIDES = {
     "Map": {"Both maps"}, "Inspect": {"Attribution maps"}, "Training": {"Maps of the epoch"},
-    "Audit": {"Recovered trigger"},
+    "Audit": {"Recovered trigger"}, "Tour": {"Images as it is", "Images with the patch"},
 }  # fmt: skip
 
 
@@ -55,6 +55,8 @@ def files(at: AppTest, monkeypatch: pytest.MonkeyPatch) -> list[Export]:
 
 
 def kept(at: AppTest) -> dict[str, Any]:
+    if "kept_figures" not in at.session_state:
+        return {}
     found: dict[str, Any] = at.session_state["kept_figures"]
     return found
 
@@ -108,7 +110,9 @@ def test_steps_of_the_tour_with_pictures_are_saved(
     at = shown("Tour", layered_study, monkeypatch, student="backdoored", step=str(step))
     charts = len(at.get("plotly_chart"))
     titles = {figure.title for figure in kept(at).values()}
-    pictures = {t for t in titles if t.startswith(("Attribution maps", "Maps"))}
+    pictures = {
+        t for t in titles if t.startswith(("Attribution maps", "Maps", "Images as", "Images with"))
+    }
     assert len(titles) == charts + len(pictures)
     if step == 4:
         assert any(title.startswith("Attribution maps") for title in pictures)
