@@ -12,7 +12,7 @@ from analysis.errors import DistillscopeError
 from analysis.store.study import Study
 from dashboard import bar, context, loading, messages, saving
 from dashboard.guard import shown_in_place
-from dashboard.pages import audit, inspect, lab, layers, map, overview, tour, training
+from dashboard.pages import audit, inspect, lab, layers, map, overview, runs, tour, training
 from dashboard.theme import palette
 
 STATIC = Path(__file__).parent / "static"
@@ -25,6 +25,7 @@ PAGES: dict[str, ModuleType] = {
     "Training": training,
     "Audit": audit,
     "Lab": lab,
+    "Runs": runs,
 }
 
 

@@ -18,7 +18,7 @@ from analysis.records import CLEAN, TEACHER, Interval, Projection
 from analysis.store.study import Study
 from analysis.study.between import measures_between
 from dashboard import loading, messages
-from dashboard.components.links import follow_links, parse_link
+from dashboard.components.links import FIRST_PAGE, follow_links, parse_link
 from dashboard.figures.sides import Sides
 from dashboard.loading import Pair
 from dashboard.loading_layers import layer_maps, layer_projection
@@ -283,6 +283,11 @@ def held() -> Selection:
     return selection
 
 
+def _held_query() -> dict[str, str]:
+    """The selection as URL parameters; none before any study was open."""
+    return held().to_query() if _HELD in st.session_state else {}
+
+
 def choose(**changes: Any) -> None:
     """Change parts of the selection; for callbacks, which run before the page."""
     st.session_state[_HELD] = dataclasses.replace(held(), **changes)
@@ -310,6 +315,12 @@ def choose_study(name: str) -> None:
         st.session_state[_FOLLOWED] = {"study": name}
         return
     st.session_state[_HELD] = moved
+
+
+def go_to_study(name: str) -> None:
+    """Go to the first page of another study of the workspace; for callbacks."""
+    choose_study(name)
+    st.session_state[_NEXT] = FIRST_PAGE
 
 
 def clear_filter() -> None:
@@ -343,7 +354,7 @@ def navigate(pages: dict[str, Any]) -> None:
     page = st.navigation(list(pages.values()), position="top")
     target = st.session_state.pop(_NEXT, None)
     if target in pages and pages[target].title != page.title:
-        query = st.session_state.pop(_FOLLOWED, None) or held().to_query()
+        query = st.session_state.pop(_FOLLOWED, None) or _held_query()
         st.switch_page(pages[target], query_params=query)
     page.run()
 

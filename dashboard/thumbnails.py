@@ -42,7 +42,12 @@ def thumbnail_template(condition: str, version: str) -> str:
 
 def remember(study: Study) -> None:
     """Let the route hand out pictures of ``study``, which a page shows."""
-    _opened[study.digest[:_VERSION]] = study.path
+    remember_as(study.digest, study.path)
+
+
+def remember_as(digest: str, path: Path) -> None:
+    """Let the route hand out pictures of the study in ``path``, whose digest is known already."""
+    _opened[digest[:_VERSION]] = path
     while len(_opened) > _MOST_OPENED:
         del _opened[next(iter(_opened))]
 

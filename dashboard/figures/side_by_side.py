@@ -1,0 +1,101 @@
+"""Studies side by side: where their settings differ, and their headlines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from analysis.store.differences import ABSENT, Setting
+from analysis.store.summary import HEADLINE
+from dashboard.figures.numbers import NOT_MEASURED, escaped, sentence_case
+from dashboard.figures.runs import SHOWN, study_link, value_cell, verdict_mark, when
+from dashboard.loading_runs import Run
+from dashboard.theme import Palette
+
+_LONGEST = 160
+
+
+def headline_side_by_side(runs: Sequence[Run], colors: Palette) -> str:
+    """A table with a column per study; rows are students, matched by name, under each measure.
+
+    A measure that no study has is left out. ``-`` stands where a study has no such student.
+    """
+    names = dict.fromkeys(one.name for run in runs for one in run.summary.students)
+    body = ""
+    for measure in HEADLINE:
+        rows = "".join(_row(runs, name, measure, colors) for name in names)
+        if rows:
+            shown = SHOWN[measure]
+            body += (
+                f'<tr class="ds-group"><th colspan="{len(runs) + 1}"><b>{shown.title}</b>'
+                f'<span class="ds-scale">{shown.scale_text}</span></th></tr>{rows}'
+            )
+    return f'<table class="ds-table ds-beside"><thead>{_head(runs)}</thead>{body}</table>'
+
+
+def _head(runs: Sequence[Run]) -> str:
+    cells = "".join(
+        f"<th>{study_link(run.summary.folder, escaped(run.summary.folder))}"
+        f'<div class="ds-sub">{escaped(when(run.summary.created))}</div></th>'
+        for run in runs
+    )
+    return f"<tr><th></th>{cells}</tr>"
+
+
+def _row(runs: Sequence[Run], name: str, measure: str, colors: Palette) -> str:
+    cells, known = "", False
+    for run in runs:
+        student = next((one for one in run.summary.students if one.name == name), None)
+        if student is None:
+            cells += f'<td><span class="ds-faint">{NOT_MEASURED}</span></td>'
+            continue
+        known = known or measure in student.values
+        mark = verdict_mark(student) if measure == "attack_success_rate" else ""
+        cells += f"<td>{mark}{value_cell(run, student, measure, colors)}</td>"
+    if not known:
+        return ""
+    return f'<tr><td><span class="ds-square"></span>{escaped(name, 40)}</td>{cells}</tr>'
+
+
+def settings_table(runs: Sequence[Run], settings: Sequence[Setting], *, everything: bool) -> str:
+    """A table with a column per study; where studies differ the row is marked in shape and weight.
+
+    Without ``everything`` only rows that differ are there.
+    """
+    shown = [setting for setting in settings if everything or setting.differs]
+    body, group = "", None
+    for setting in shown:
+        if setting.group != group:
+            group = setting.group
+            head = f'<th colspan="{len(runs) + 1}"><b>{escaped(group)}</b></th>'
+            body += f'<tr class="ds-group">{head}</tr>'
+        body += _setting(setting)
+    return f'<table class="ds-table ds-beside"><thead>{_head(runs)}</thead>{body}</table>'
+
+
+def _setting(setting: Setting) -> str:
+    usual = setting.values[0]
+    cells = "".join(
+        f'<td title="{escaped(_text(value), 600)}"'
+        f"{_mark(value, usual) if setting.differs else ''}>{escaped(_text(value), _LONGEST)}</td>"
+        for value in setting.values
+    )
+    kind = ' class="ds-differs"' if setting.differs else ""
+    return f"<tr{kind}><td>{escaped(_title(setting.key), 80)}</td>{cells}</tr>"
+
+
+def _mark(value: Any, usual: Any) -> str:
+    return ' class="ds-other"' if value != usual else ""
+
+
+def _title(key: str) -> str:
+    return str(sentence_case(key.replace("_", " ")))
+
+
+def _text(value: Any) -> str:
+    if value is ABSENT:
+        return NOT_MEASURED
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
