@@ -12,7 +12,18 @@ from analysis.errors import DistillscopeError
 from analysis.store.study import Study
 from dashboard import bar, context, loading, messages, saving
 from dashboard.guard import shown_in_place
-from dashboard.pages import audit, inspect, lab, layers, map, overview, runs, tour, training
+from dashboard.pages import (
+    audit,
+    inspect,
+    lab,
+    landing,
+    layers,
+    map,
+    overview,
+    runs,
+    tour,
+    training,
+)
 from dashboard.theme import palette
 
 STATIC = Path(__file__).parent / "static"
@@ -27,6 +38,8 @@ PAGES: dict[str, ModuleType] = {
     "Lab": lab,
     "Runs": runs,
 }
+FIRST = "Overview"
+"""The page at the server's own address; without studies the first steps stand there."""
 
 
 def render(page: ModuleType) -> None:
@@ -63,10 +76,11 @@ def shown_pages() -> dict[str, ModuleType]:
     """The pages that have something to show in the session's study.
 
     A page whose module says when it is ``available`` appears only then. A workspace without
-    studies has the pages that need none.
+    studies has the pages that need none, the first steps among them.
     """
     if context.nothing_to_show():
-        return {title: module for title, module in PAGES.items() if hasattr(module, "show_alone")}
+        alone = {title: page for title, page in PAGES.items() if hasattr(page, "show_alone")}
+        return {FIRST: landing, **alone}
     try:
         path = context.session_path()
         titles = _titles(str(path), loading.study_stamp(path))
@@ -87,7 +101,7 @@ def main() -> None:
                 functools.partial(render, module),
                 title=title,
                 url_path=title.lower(),
-                default=title == "Overview",
+                default=title == FIRST,
             )
             for title, module in shown_pages().items()
         }

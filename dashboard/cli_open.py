@@ -57,6 +57,9 @@ def demo(
     no_browser: NoBrowser = False,
     threads: Annotated[int | None, typer.Option(help="CPU threads (default: all).", min=1)] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    make_only: Annotated[
+        bool, typer.Option("--make-only", help="Write the study, open nothing.")
+    ] = False,
 ) -> None:
     """Compare the embedded road-sign models and open the dashboard."""
     from analysis.study.demo import demo_is_current, make_demo
@@ -69,6 +72,8 @@ def demo(
             torch.set_num_threads(threads)
         with terminal.stage_progress(quiet=quiet) as progress:
             make_demo(out, progress=progress)
+    if make_only:
+        return
     serve(out, port=port, open_browser=not no_browser)
 
 

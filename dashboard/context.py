@@ -323,6 +323,11 @@ def go_to_study(name: str) -> None:
     st.session_state[_NEXT] = FIRST_PAGE
 
 
+def go_to_page(path: str) -> None:
+    """Go to a page that needs no study; for callbacks."""
+    st.session_state[_NEXT] = path
+
+
 def clear_filter() -> None:
     """Take the whole cross-filter off."""
     st.session_state[_HELD] = held().unfiltered()

@@ -49,7 +49,8 @@ SHOWN: Mapping[str, Shown] = {
     ),
     "base_rate": Shown("Answers the target without it, %", "share", (0, 1), "0–100"),
 }
-_ROW = ("agreement", "attack_success_rate")
+_ROW = {"agreement": "Agreement, %", "attack_success_rate": "Target with the trigger, %"}
+"""The measures of a row under short titles."""
 
 
 def when(created: str) -> str:
@@ -70,8 +71,9 @@ def study_link(folder: str, text: str) -> str:
 def runs_head() -> str:
     """The titles of the columns of :func:`run_row`."""
     titles = "".join(
-        f'<div>{SHOWN[key].title}<span class="ds-scale">{SHOWN[key].scale_text}</span></div>'
-        for key in _ROW
+        f'<div class="ds-run-title" title="{SHOWN[key].title}">{title}'
+        f'<span class="ds-scale">{SHOWN[key].scale_text}</span></div>'
+        for key, title in _ROW.items()
     )
     return (
         '<div class="ds-run ds-run-head"><div></div><div>Study</div>'

@@ -52,11 +52,11 @@ Planner = Callable[[str, Values], Plan]
 
 def plan_of(order: Order, workspace: Path) -> Plan:
     """The plan of ``order``; :class:`~analysis.errors.InputError` for what must not be run."""
-    from dashboard.jobs.forms import FORMS
+    from dashboard.jobs.forms import ORDERS
 
-    if order.kind not in FORMS:
-        raise ConfigError(f"unknown kind of job {order.kind!r}", remedy=nearest(order.kind, FORMS))
-    form = FORMS[order.kind]
+    if order.kind not in ORDERS:
+        raise ConfigError(f"unknown kind of job {order.kind!r}", remedy=nearest(order.kind, ORDERS))
+    form = ORDERS[order.kind]
     check_name(order.name)
     values = _checked(order.values, {section.name for section in form.sections})
     for given in form.fields:

@@ -16,7 +16,7 @@ from dashboard.jobs.board import Board
 from dashboard.jobs.form import Form
 from dashboard.jobs.forms import FORMS
 from dashboard.jobs.orders import Plan
-from dashboard.jobs.presets import presets_of
+from dashboard.jobs.presets import Preset, presets_of
 from dashboard.live import Asking, starting, try_again
 from dashboard.pages.lab_fields import Book, Cards, Field, draw
 from dashboard.pages.lab_filled import (
@@ -100,6 +100,13 @@ def _presets(form: Form, board: Board, book: Book) -> None:
 
 def _fill(board: Board, book: Book, values: Mapping[str, Any], name: str) -> None:
     book.fill(values, free_name(board, name))
+
+
+def prepare(board: Board, kind: str, preset: Preset | None = None) -> None:
+    """Have the form of ``kind`` in front when the Lab is opened next, filled by ``preset``."""
+    st.session_state[_KIND] = kind
+    if preset is not None:
+        _fill(board, Book(kind), preset.values, preset.name)
 
 
 def _draw(form: Form, board: Board, book: Book, filled: Filled) -> None:

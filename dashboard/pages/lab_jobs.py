@@ -17,7 +17,7 @@ from dashboard.figures.numbers import escaped
 from dashboard.guard import fragment
 from dashboard.jobs.board import MOST_AT_ONCE, Board, silence
 from dashboard.jobs.curves import latest_training
-from dashboard.jobs.forms import FORMS
+from dashboard.jobs.forms import ORDERS
 from dashboard.jobs.orders import plan_of
 from dashboard.jobs.progress import Progress, read_progress
 from dashboard.jobs.record import Job, log_tail
@@ -77,7 +77,7 @@ def _try(act: Callable[[], object]) -> None:
 
 
 def _job(board: Board, job: Job) -> None:
-    form = FORMS.get(job.order.kind)
+    form = ORDERS.get(job.order.kind)
     title = form.short if form is not None else job.order.kind
     with st.container(key=f"job_{job.id}", gap="xsmall"):
         with st.container(
@@ -123,7 +123,7 @@ def _open(board: Board, job: Job, study: str) -> None:
     if not (board.workspace / study / MANIFEST).is_file():
         st.html('<span class="ds-label">its study is gone</span>', width="content")
         return
-    form = FORMS.get(job.order.kind)
+    form = ORDERS.get(job.order.kind)
     st.html(
         f'<a class="ds-link ds-more" href="{study_address(study, form.page if form else "")}">'
         "Open the study</a>",

@@ -36,8 +36,9 @@ def show_sweeps(workspace: Workspace, folders: Sequence[str]) -> None:
     if not table.keys:
         messages.empty("Nothing varies in this sweep", "All its rows have the same values.")
         return
-    measure, student, axes = _choices(table)
-    held = _held(table, student, axes)
+    with st.container(horizontal=True, vertical_alignment="bottom", key="sweep_choices"):
+        measure, student, axes = _choices(table)
+        held = _held(table, student, axes)
     cells = table.cells(student, measure, axes, held)
     _said(table, student, cells, axes)
     if not cells:
@@ -61,13 +62,12 @@ def _folder(workspace: Workspace, folders: Sequence[str]) -> str:
 
 
 def _choices(table: SweepTable) -> tuple[str, str, tuple[str, ...]]:
-    with st.container(horizontal=True, vertical_alignment="bottom", key="sweep_choices"):
-        measure = _select("Measure", table.measures, _MEASURE, MEASURES, width=290)
-        student = _select("Student", table.students, _STUDENT, {}, width=190)
-        across = _select("Key", table.keys, _X, {}, width=230)
-        others = [ONE, *(key for key in table.keys if key != across)]
-        words = {ONE: "none: lines"}
-        down = _select("Second key", others, _Y, words, width=230) if len(others) > 1 else ONE
+    measure = _select("Measure", table.measures, _MEASURE, MEASURES, width=290)
+    student = _select("Student", table.students, _STUDENT, {}, width=190)
+    across = _select("Key", table.keys, _X, {}, width=230)
+    others = [ONE, *(key for key in table.keys if key != across)]
+    words = {ONE: "none: lines"}
+    down = _select("Second key", others, _Y, words, width=230) if len(others) > 1 else ONE
     return measure, student, (across,) if down == ONE else (across, down)
 
 
