@@ -38,8 +38,9 @@ PAGES: dict[str, ModuleType] = {
     "Lab": lab,
     "Runs": runs,
 }
+# The page at the server's own address; without studies the first steps stand there. (Streamlit
+# would print a bare string of this file on every page.)
 FIRST = "Overview"
-"""The page at the server's own address; without studies the first steps stand there."""
 
 
 def render(page: ModuleType) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from analysis.digest import digest_bytes
 from analysis.records import CLEAN, TEACHER, TRIGGER, Condition, ImageSetCard, Student
 from analysis.store.manifest import Manifest
 
@@ -71,7 +72,7 @@ def _records(student: str, values: Values) -> dict[str, Any]:
 
 def _model(name: str, role: Any, recipe: Mapping[str, Any]) -> Student:
     return Student(
-        name=name, role=role, spec=f"resnet8@{name}.safetensors", digest="1" * 64,
+        name=name, role=role, spec=f"resnet8@{name}.safetensors", digest=digest_bytes(name.encode()),
         architecture="resnet8", recipe=recipe,
     )  # fmt: skip
 

@@ -37,8 +37,8 @@ def show_alone() -> None:
         with poisoned:
             _poisoned(board)
         if board.jobs():
-            st.html('<div class="ds-title ds-apart">In the background</div>')
-            show_jobs(board)
+            with st.container(key="landing_jobs"):
+                show_jobs(board)
 
 
 def _demo(board: Board) -> None:
@@ -84,8 +84,8 @@ def own_command(workspace: Path) -> str:
     out = shlex.quote(str(workspace / "my-study"))
     return (
         "distillscope compare \\\n"
-        "  --teacher resnet20@TEACHER.safetensors \\\n"
-        "  --student small=resnet8@STUDENT.safetensors \\\n"
+        "  --teacher resnet20@TEACHER.pt \\\n"
+        "  --student small=resnet8@STUDENT.pt \\\n"
         f"  --images IMAGES \\\n  --out {out}"
     )
 
