@@ -72,7 +72,8 @@ def _records(student: str, values: Values) -> dict[str, Any]:
 
 def _model(name: str, role: Any, recipe: Mapping[str, Any]) -> Student:
     return Student(
-        name=name, role=role, spec=f"resnet8@{name}.safetensors", digest=digest_bytes(name.encode()),
+        name=name, role=role, spec=f"resnet8@{name}.safetensors",
+        digest=digest_bytes(name.encode()),
         architecture="resnet8", recipe=recipe,
     )  # fmt: skip
 
