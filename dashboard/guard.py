@@ -59,11 +59,9 @@ def fragment(
 def _refuse(error: DistillscopeError, of_study: bool) -> None:
     gone = _gone() if of_study else None
     shown = gone or error
-    # Where there is no context bar the message stands first, right below the navigation.
-    with st.container(key="in_place"):
-        messages.refused(shown.what, shown.expected, shown.remedy)
-        if gone is not None:
-            _other_studies()
+    messages.refused(shown.what, shown.expected, shown.remedy)
+    if gone is not None:
+        _other_studies()
 
 
 def _gone() -> DistillscopeError | None:
