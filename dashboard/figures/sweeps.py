@@ -60,8 +60,11 @@ def _markers(
     axes: Sequence[str],
     colors: Palette,
 ) -> go.Scatter:
+    light = colors.name == "light"
+    # Where white is easier to read: on the dark end, which is the upper one in the light theme.
     tones = [
-        "#FFFFFF" if (cell.mean > 0.45) == (colors.name == "light") else "#17202B" for cell in cells
+        "#FFFFFF" if (cell.mean > 0.45 if light else cell.mean < 0.6) else "#17202B"
+        for cell in cells
     ]
     return go.Scatter(
         x=[levels[0].index(cell.levels[0]) for cell in cells],
