@@ -10,7 +10,7 @@ from typing import Any
 from analysis.errors import DistillscopeError
 from analysis.live.requests import Examine
 from analysis.store.study import Study
-from dashboard import loading
+from dashboard import context
 from dashboard.jobs.board import Board
 from dashboard.jobs.form import Form, Section
 from dashboard.jobs.orders import Plan, check_new, plan_of
@@ -131,7 +131,7 @@ def free_name(board: Board, name: str) -> str:
 def served(board: Board) -> str | None:
     """The study that is looked at, where it is one of the workspace."""
     try:
-        name = loading.served_path().name
+        name = context.session_path().name
     except DistillscopeError:
         return None
     return name if name in studies(board.workspace) else None
