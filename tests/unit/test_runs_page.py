@@ -321,7 +321,7 @@ def test_the_demo_starts_as_a_job(landing: AppTest, tmp_path: Path) -> None:
     (job,) = Board(tmp_path / "empty").jobs()
     assert (job.order.kind, job.order.name, job.study) == ("demo", "road-signs", "road-signs")
     assert "1 job is running" in text_of(landing)
-    assert "The demo" in text_of(landing)
+    assert "Demo · running" in text_of(landing)
     assert landing.button(key="landing_demo").disabled
 
 
