@@ -30,7 +30,7 @@ def expression_form(view: View) -> None:
     if _REFUSED in st.session_state:
         error = st.session_state[_REFUSED][1]
         messages.refused(error.what, error.expected, error.remedy)
-    st.html(filter_help(view.table.column_names))
+    st.html(filter_help(view.table.column_names, view.sides))
     _saved_filters(view)
 
 

@@ -21,11 +21,18 @@ def why_no_attributions(study: Study) -> str:
     return "This study holds none for this student and condition."
 
 
+def why_no_weights(study: Study) -> str | None:
+    """Why nothing that runs the models can be started, or None where it can."""
+    return f"It needs the models’ weights. {_PREDICTIONS}." if study.from_predictions else None
+
+
 def why_no_maps(study: Study) -> str:
     """Why there are no layouts."""
     if study.from_predictions:
         return f"They need features. {_PREDICTIONS} of which not both came with features."
-    return "This study holds layouts of the clean images only."
+    if not any(key.startswith("layout/") for key in study.manifest.arrays):
+        return "This study holds no layouts."
+    return "This study holds none of this student under this condition."
 
 
 def why_no_neighbors(study: Study, where: str) -> str:

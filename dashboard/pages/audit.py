@@ -10,7 +10,7 @@ import numpy as np
 import streamlit as st
 
 from analysis.audit.record import AuditReport
-from dashboard import loading_audit, messages
+from dashboard import loading_audit, messages, missing
 from dashboard.context import Export, View
 from dashboard.figures import audit_evidence, screening
 from dashboard.figures.measures import term
@@ -46,6 +46,9 @@ def show(view: View) -> None:
 
 def _how_to_audit(view: View) -> None:
     student = view.selection.student
+    if (reason := missing.why_no_weights(view.study)) is not None:
+        messages.empty("No audit of this student", reason)
+        return
     command = f"distillscope audit {_shell(view.study.path.name)} --student {_shell(student)}"
     messages.empty(
         "No audit of this student",
@@ -88,6 +91,8 @@ def _cost(report: AuditReport) -> str:
 
 def _repairs(view: View) -> None:
     entries = loading_audit.repairs_of(view.study, view.selection.student)
+    if not entries and view.study.from_predictions:
+        return
     if not entries:
         student = _shell(view.selection.student)
         messages.section("Repair", "Nothing was tried on this student.")

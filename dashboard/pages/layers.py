@@ -10,7 +10,7 @@ import streamlit as st
 from analysis.divergence.depth import Profile, parted_from
 from analysis.divergence.layers import CKA, KNN, SIMILARITIES
 from analysis.records import CLEAN
-from dashboard import messages
+from dashboard import messages, missing
 from dashboard.context import Export, View
 from dashboard.figures import layer_words
 from dashboard.figures.layers import grid_columns, layer_matrix, profile_figure, ramp
@@ -74,6 +74,9 @@ def _same_layers(first: LayerTable | None, second: LayerTable) -> bool:
 
 def _not_measured(view: View) -> None:
     condition = view.study.conditions[view.selection.condition]
+    if (reason := missing.why_no_weights(view.study)) is not None:
+        messages.empty("The layers were not compared", reason)
+        return
     messages.empty(
         f"The layers were not compared on condition {condition.name}",
         "Both models run once more over up to 2 000 images, with all their layers looked at; "

@@ -8,7 +8,7 @@ import streamlit as st
 from analysis.errors import StudyError
 from analysis.records import CLEAN, PERTURBATION, TEACHER, TRIGGER, TRIGGER_PERTURBATION
 from analysis.store.study import Study
-from dashboard import loading, messages
+from dashboard import loading, messages, missing
 from dashboard.components.pair_map import pair_map
 from dashboard.context import Export, View, choose, go, held, write_selection
 from dashboard.figures import training
@@ -59,7 +59,7 @@ def show(view: View) -> None:
 
 def _nothing(view: View) -> None:
     filmed = filmed_students(view.study)
-    below = (
+    below = missing.why_no_weights(view.study) or (
         f"These students have some: {', '.join(filmed)}."
         if filmed
         else "Compare with --checkpoints NAME=PATTERN, for example 'run/epoch_*.safetensors'."

@@ -231,7 +231,9 @@ def test_the_overview_speaks_of_the_two_students(run: Run, study: Study) -> None
     assert "KL (beta ∥ alpha)" in text
     assert "references are compared with the teacher" in text
     assert "What each costs" in text
-    assert ">teacher<" not in text
+    assert "Here the teacher’s columns are those of beta" in text
+    assert 'ds-strong">teacher<' not in text
+    assert 'ds-nowrap">teacher<' not in text
     charts = [json.loads(item.proto.spec) for item in at.get("plotly_chart")]
     assert any("beta says" in hover for hover in charts[0]["data"][2]["hovertext"])
     assert [trace["name"] for trace in charts[1]["data"][1:]] == ["beta", "alpha"]
