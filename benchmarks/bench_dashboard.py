@@ -41,6 +41,13 @@ LAST_PART = {
 @contextmanager
 def started(*command: str) -> Iterator[tuple[str, float]]:
     """Run a command that serves a dashboard; yields its address and when it was started."""
+    with running(*command) as (address, begun, _):
+        yield address, begun
+
+
+@contextmanager
+def running(*command: str) -> Iterator[tuple[str, float, int]]:
+    """As :func:`started`, with the server's process id."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -53,7 +60,7 @@ def started(*command: str) -> Iterator[tuple[str, float]]:
     try:
         while process.poll() is None and not _healthy(address):
             time.sleep(0.05)
-        yield address, begun
+        yield address, begun, process.pid
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
