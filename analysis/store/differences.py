@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,10 +41,11 @@ STUDY, CONFIG = "Study", "Configuration"
 def compare_settings(summaries: Sequence[StudySummary]) -> tuple[Setting, ...]:
     """All settings of ``summaries``, in the order in which the studies name them.
 
-    Nested settings have dotted keys. Students are matched by name; one that a study does not have
-    is a difference of its own key ``role``.
+    Nested settings have dotted keys. Students are matched by name; of one that a single study has
+    only the ``role`` is named: there is no recipe to hold its own against.
     """
-    flat = [dict(_flat(summary)) for summary in summaries]
+    counts = Counter(student.name for summary in summaries for student in summary.students)
+    flat = [dict(_flat(summary, counts)) for summary in summaries]
     keys = dict.fromkeys(key for settings in flat for key in settings)
     groups = dict.fromkeys(group for group, _ in keys)
     return tuple(
@@ -58,7 +60,9 @@ def compare_settings(summaries: Sequence[StudySummary]) -> tuple[Setting, ...]:
     )
 
 
-def _flat(summary: StudySummary) -> Iterator[tuple[tuple[str, str], Any]]:
+def _flat(
+    summary: StudySummary, counts: Mapping[str, int]
+) -> Iterator[tuple[tuple[str, str], Any]]:
     about = {
         "teacher": summary.teacher,
         "images": summary.images,
@@ -69,8 +73,10 @@ def _flat(summary: StudySummary) -> Iterator[tuple[tuple[str, str], Any]]:
     yield from (((STUDY, key), value) for key, value in about.items())
     yield from (((CONFIG, key), value) for key, value in flattened(summary.config))
     for student in summary.students:
-        own = {"role": student.role, "architecture": student.architecture, **student.recipe}
-        yield from (((student.name, key), value) for key, value in flattened(own))
+        yield (student.name, "role"), student.role
+        if counts[student.name] > 1:
+            own = {"architecture": student.architecture, **student.recipe}
+            yield from (((student.name, key), value) for key, value in flattened(own))
 
 
 def flattened(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

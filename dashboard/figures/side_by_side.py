@@ -90,7 +90,7 @@ def _mark(value: Any, usual: Any) -> str:
 
 
 def _title(key: str) -> str:
-    return str(sentence_case(key.replace("_", " ")))
+    return str(sentence_case(key.replace("_", " ").replace(".", ": ")))
 
 
 def _text(value: Any) -> str:

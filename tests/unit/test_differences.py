@@ -33,6 +33,7 @@ def test_only_what_is_not_equal_differs(tmp_path: Path) -> None:
     assert values[STUDY, "images"] == (40, 40)
     three = {(s.group, s.key): s for s in compare_settings([summaries[n] for n in "abc"])}
     assert three["beta", "role"].values == (None, None, "subject")
+    assert [key for group, key in three if group == "beta"] == ["role"]
     assert three["alpha", "epochs"].differs
     assert not three[CONFIG, "seed"].differs
 

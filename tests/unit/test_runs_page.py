@@ -150,9 +150,9 @@ def test_side_by_side_shows_what_differs(open_runs: Open) -> None:
     assert row is not None
     assert ">40<" in row[0]
     assert ">12<" in row[0]
-    assert "Objective.temperature" not in shown
+    assert "Objective: temperature" not in shown
     at.toggle(key="runs_all_settings").set_value(True).run()
-    assert "Objective.temperature" in text_of(at)
+    assert "Objective: temperature" in text_of(at)
 
 
 def test_a_study_that_is_taken_away_meanwhile_leaves_the_comparison(
