@@ -8,6 +8,7 @@ whole, or not at all.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
@@ -138,7 +139,10 @@ def _opened(
     try:
         with file, zipfile.ZipFile(file) as archive:
             yield archive, _entries(source, archive, config)
-    except _DAMAGE as error:
+    except (*_DAMAGE, OSError) as error:
+        # A damaged directory sends the reader to places that no file has.
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise
         raise StudyError(
             f"{source} is damaged or no packed study ({type(error).__name__})",
             remedy="pack it again with: distillscope pack",

@@ -197,7 +197,8 @@ def test_a_remedy_is_not_repeated_for_what_it_does_not_look_at(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("images", "batch", "epochs"), [(1000, 128, 13), (6000, 128, 3), (48, 16, 34), (5, 128, 100)]
+    ("images", "batch", "epochs"),
+    [(1000, 128, 50), (6000, 128, 9), (48, 16, 134), (5, 128, 400), (99_999, 128, 3)],
 )
 def test_few_images_are_shown_more_often(images, batch, epochs):
     assert enough_epochs(images, batch) == epochs

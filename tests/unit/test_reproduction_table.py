@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 
 from analysis.errors import InputError
@@ -85,6 +86,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> str:
     from analysis.models.normalization import Normalization
     from analysis.models.saving import save_model
 
+    torch.manual_seed(0)
     path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
     save_model(
         path,
