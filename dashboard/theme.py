@@ -47,7 +47,7 @@ class Palette:
 LIGHT = Palette(
     name="light",
     teacher="#1F6FB2",
-    student="#BF6300",
+    student="#AE5900",
     alarm="#B01E6B",
     alarm_tint="#FBEEF5",
     control="#24425F",
@@ -59,7 +59,7 @@ LIGHT = Palette(
     edge="#C9D0D8",
     text="#17202B",
     secondary="#56616E",
-    faint="#87919D",
+    faint="#667180",
     classes=(
         "#4779EA", "#95C42A", "#B93000", "#791582", "#89B9CF", "#957391", "#3937AC", "#58714F",
         "#B29700", "#DA66C2", "#60415D", "#15985B", "#BF9BFC", "#4369A2", "#9D437F", "#892124",
@@ -88,7 +88,7 @@ DARK = Palette(
     edge="#3C4754",
     text="#E8ECF0",
     secondary="#A3AEBA",
-    faint="#74808D",
+    faint="#828E9C",
     classes=(
         "#1498CE", "#BDC927", "#F97094", "#994AB0", "#78D1C0", "#F0AB90", "#276ED2", "#9C8E11",
         "#F9D46B", "#FA92F1", "#836780", "#6ABD4B", "#CED5F9", "#8BA8C3", "#BC6BAA", "#BF3957",
