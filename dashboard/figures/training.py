@@ -203,7 +203,7 @@ def _top(curve: Curve) -> float:
 
 def _color(kind: Kind, colors: Palette) -> str:
     return {
-        "student": colors.student, "quiet": colors.reference, "alarm": colors.alarm,
+        "student": colors.student, "quiet": colors.faint, "alarm": colors.alarm,
         "faint": colors.secondary,
     }[kind]  # fmt: skip
 
