@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,6 @@ from tests.e2e.test_journey import WATCH, serving
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture
-def workspace(tiny_study: Path, tmp_path: Path) -> Path:
-    """A workspace with one study."""
-    shutil.copytree(tiny_study, tmp_path / "tiny")
-    return tmp_path
 
 
 @pytest.fixture
@@ -46,19 +38,15 @@ def fill(page: Any, label: str, text: str) -> None:
     box.press("Enter")
 
 
-def test_a_job_is_started_cancelled_resumed_and_its_study_opened(
-    page: Any, workspace: Path, tiny_models: dict[str, Path]
-) -> None:
-    with serving(workspace / "tiny") as (address, _):
+def test_a_job_is_started_cancelled_resumed_and_its_study_opened(page: Any, tmp_path: Path) -> None:
+    workspace = tmp_path / "studies"
+    workspace.mkdir()
+    with serving(workspace) as (address, _):
         page.goto(f"{address}/lab")
-        page.get_by_role("radio", name="Distill", exact=True).click()
+        page.get_by_role("radio", name="Compare", exact=True).click()
+        page.get_by_role("button", name="The demo’s models").click()
         fill(page, "Name *", "made")
-        fill(page, "Teacher *", str(tiny_models["teacher"]))
-        fill(page, "Distillation images *", "signs:train,n=64,seed=1")
-        fill(page, "Inspection images *", "signs:test,n=48,seed=2")
-        page.get_by_role("combobox", name="Architecture").click()
-        page.get_by_role("option", name="convnet").click()
-        fill(page, "Epochs", "1")
+        fill(page, "Images *", "signs:test,n=48,seed=2")
         fill(page, "Explained images", "0")
         page.get_by_text("Maps", exact=True).click()
         page.get_by_role("button", name="Start", exact=True).click()
@@ -69,8 +57,10 @@ def test_a_job_is_started_cancelled_resumed_and_its_study_opened(
         assert not (workspace / "made").exists()
         page.get_by_role("button", name="Resume", exact=True).click()
         page.get_by_text("1 job is running").wait_for()
-        page.get_by_role("link", name="Open the study").click()
+        # The worker yields to everybody else on the machine.
+        page.get_by_role("link", name="Open the study").click(timeout=240_000)
         page.get_by_text("What shall be run?").wait_for(state="detached")
+        page.get_by_role("link", name="Inspect").wait_for()
     (job,) = Board(workspace).jobs()
     assert (job.state, job.attempts, job.study) == ("done", 2, "made")
-    assert list(Study.open(workspace / "made").students) == ["made"]
+    assert list(Study.open(workspace / "made").students) == ["backdoored", "honest"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shutil
 import time
 import tomllib
 from collections.abc import Callable, Iterator
@@ -27,7 +28,7 @@ from dashboard.jobs.orders import plan_of
 from dashboard.jobs.presets import PRESETS
 from dashboard.jobs.progress import Part, Progress, Stage, Tracker
 from dashboard.jobs.record import LOG, Job, Order, write_job
-from dashboard.loading import STUDY_VARIABLE
+from dashboard.loading import STUDY_VARIABLE, WORKSPACE_VARIABLE
 from dashboard.pages.lab_fields import Field, help_of, is_default, section_fields, value_of
 from dashboard.pages.lab_filled import free_name
 from dashboard.pages.lab_form import command_lines
@@ -47,7 +48,8 @@ def _no_process_left() -> Iterator[None]:
 @pytest.fixture
 def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
     """The page on an empty workspace, whose workers only sleep."""
-    monkeypatch.setenv(STUDY_VARIABLE, str(tmp_path / "none"))
+    monkeypatch.delenv(STUDY_VARIABLE, raising=False)
+    monkeypatch.setenv(WORKSPACE_VARIABLE, str(tmp_path))
     monkeypatch.setattr(board_module, "start_worker", sleeper)
     return AppTest.from_function(script, args=("Lab",), default_timeout=60)
 
@@ -209,6 +211,25 @@ def test_what_only_the_files_tell_is_found_at_the_start(page: AppTest, tmp_path:
     assert "nowhere/images" in text_of(at)
     assert "ds-refused" in text_of(at)
     assert jobs(tmp_path) == []
+
+
+def test_a_form_about_a_study_begins_with_the_one_that_is_looked_at(
+    page: AppTest, tmp_path: Path, tiny_study: Path
+) -> None:
+    for name in ("first", "second"):
+        shutil.copytree(tiny_study, tmp_path / name)
+    page.query_params["study"] = "first"
+    at = chosen(page, "audit")
+    assert field(at, "inputs", "study").value == "first"
+    assert field(at, "inputs", "student").options == ["alpha", "beta"]
+    assert at.code[0].value.endswith("distillscope audit first --budget=standard")
+    field(at, "inputs", "student").set_value("beta")
+    ready(at)
+    assert "audit first --student=beta" in at.code[0].value
+    button(at, "lab_start").click()
+    ready(at)
+    (job,) = jobs(tmp_path)
+    assert (job.study, job.order.name) == ("first", "first")
 
 
 def test_names_from_the_workspace_are_shown_as_text(page: AppTest, tmp_path: Path) -> None:
