@@ -21,7 +21,7 @@ def page(chromium: str) -> Iterator[Any]:
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1440, "height": 900})
-        page.set_default_timeout(45_000)
+        page.set_default_timeout(120_000)
         complaints: list[str] = []
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.add_init_script(WATCH)
@@ -45,6 +45,7 @@ def test_a_job_is_started_cancelled_resumed_and_its_study_opened(page: Any, tmp_
         page.goto(f"{address}/lab")
         page.get_by_role("radio", name="Compare", exact=True).click()
         page.get_by_role("button", name="The demo’s models").click()
+        page.locator('input[value="demo-models"]').wait_for()
         fill(page, "Name *", "made")
         fill(page, "Images *", "signs:test,n=48,seed=2")
         fill(page, "Explained images", "0")
