@@ -207,9 +207,10 @@ def open_study(name: str | None = None) -> Study:
 
 
 def looked_at() -> bool:
-    """Whether this session has shown the study that it looks at."""
+    """Whether this session has shown the study that it looks at, and that study has a name."""
     kept: Selection | None = st.session_state.get(_HELD)
-    return kept is not None and not _asked()[1]
+    named = kept is not None and (kept.study or os.environ.get(loading.STUDY_VARIABLE))
+    return bool(named) and not _asked()[1]
 
 
 def session_path() -> Path:
