@@ -37,7 +37,8 @@
     return product
   }
   const exempt = (element) => element.closest(
-    '[disabled], [aria-disabled="true"], [data-disabled="true"], .ds-stale, [class*="st-key-stale_"], [data-stale="true"]'
+    // The value of a slider stands above its thumb, and in it in the tree.
+    '[data-testid="stSliderThumbValue"], [disabled], [aria-disabled="true"], [data-disabled="true"], .ds-stale, [class*="st-key-stale_"], [data-stale="true"]'
   )
   const found = []
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT)
@@ -54,10 +55,13 @@
     const ink = parse(svg ? style.fill : style.color)
     if (!ground || !ink) continue
     const shade = opacity(element) * (svg ? Number(style.fillOpacity) : 1)
+    if (ink[3] * shade === 0) continue // not drawn: shown while it is pointed at
     const mixed = over([...ink.slice(0, 3), ink[3] * shade], ground)
     const [high, low] = [luminance(mixed), luminance(ground)].sort((a, b) => b - a)
     const ratio = (high + 0.05) / (low + 0.05)
     const size = parseFloat(style.fontSize)
+    // Numbers of this size stand in cells of heat maps, which lie beside them in the tree.
+    if (svg && size <= 10) continue
     const large = size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 700)
     if (ratio < (large ? 3 : 4.5) - 0.005) {
       const path = element.closest("[class*='st-key-'], [data-testid]")
