@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 MAX_EXPRESSION = 1000
 MAX_DEPTH = 40
+MAX_OPEN = 320
+MAX_WITH = 2
+"""DuckDB's parser takes twice as long for each ``with x as (`` inside another; nothing stops it."""
 
 EXPECTED = "one expression that is true or false, such as kl > 1 and not agree"
 HINT = "texts stand in single quotes, columns without"
@@ -25,6 +28,7 @@ HIDDEN = re.compile(
 )
 """Characters that nobody sees: what is executed has to be what is shown."""
 
+_WORDS = [re.compile(rf"(?<![a-z_]){word}", re.IGNORECASE) for word in ("with", "as")]
 _SHELL = "SELECT 1 WHERE (\n{}\n) IS NULL"
 """What follows the parenthesis keeps a text that closes it from ending the statement."""
 
@@ -43,6 +47,21 @@ def _check_text(text: str) -> None:
         raise InputError(
             f"the filter holds the invisible character U+{ord(hidden[0]):04X}",
             remedy="type it anew instead of pasting it",
+        )
+    _check_cost(text)
+
+
+def _check_cost(text: str) -> None:
+    """Refuse what takes the parser long, in quotes as well: where these end is for it to say."""
+    if (opened_times := text.count("(")) > MAX_OPEN:
+        raise InputError(
+            f"the filter opens {opened_times} parentheses", expected=f"at most {MAX_OPEN}"
+        )
+    times = min(len(word.findall(text)) for word in _WORDS)
+    if times > MAX_WITH:
+        raise InputError(
+            f"the filter holds the words with and as {times} times",
+            expected=f"at most {MAX_WITH} times",
         )
 
 

@@ -78,6 +78,9 @@ HOSTILE = [
     "label = '" + "x" * 2000 + "'", "label like '" + "%" * 300 + "'", "a" * 1001,
     "kl\u200b > 1", "\u202eagree", "label = 'st\u202eop'", "agree\x00", "agree \x1b[2J",
     "\ufeffagree", "ｋｌ > 1", "кl > 1", "kl ＞ 1", "kl > １",
+    # what DuckDB's parser takes twice as long for with every level, wherever it is hidden
+    "(with a as(" * 20, "(WITH/**/a/**/AS(" * 20, "(with a as materialized(" * 20,
+    "label = e'\\'' or " + "(with a as(" * 20, "label = '' or " + "(with recursive a as(" * 20,
     # comments that leave nothing, or half of something
     "--", "/*", "/* kl > 1 */", "-- kl > 1", "kl > /*", "", "   ", "()", "'", '"', "kl >", "> 1",
     "label = 'stop", 'label = "stop"', "label = \"stop' or 1=1", "' or ''='", "kl", "1", "'true'",
@@ -113,6 +116,11 @@ def test_what_is_no_filter_is_refused_in_one_line(text: str) -> None:
         ("kl > 1_000 or kl > -1e3", [0, 1]),
         ("student is null", [2]),
         ("null", []),
+        (
+            "label in ('a with b', 'c with d', 'e with f', 'stop') and ends_with(label, 'p')",
+            [0, 2],
+        ),
+        (" or ".join(["starts_with(label, 'y')"] * 20), [1]),
         ("sample_id like '%/_.png' and label in ('stop', 'other')", [0, 2]),
     ],
 )
