@@ -309,6 +309,9 @@ def go(path: str, **changes: Any) -> None:
 
 def choose_study(name: str) -> None:
     """Look at another study with what of the selection means the same there; for callbacks."""
+    if _HELD not in st.session_state:  # only pages about the workspace were shown so far
+        st.session_state[_FOLLOWED] = {"study": name}
+        return
     try:
         moved = carried(held(), open_study(), open_study(name), _named(name))
     except DistillscopeError:  # the page says why one of them cannot be opened

@@ -229,3 +229,19 @@ def test_a_defect_is_a_message_unless_a_traceback_is_asked_for(
     monkeypatch.delenv("DISTILLSCOPE_TRACEBACK")
     at = AppTest.from_function(defect_script, default_timeout=60).run()
     assert "cannot be shown (ZeroDivisionError)" in text_of(at)
+
+
+def to_a_study() -> None:
+    import streamlit as st
+
+    from dashboard import context
+
+    st.button("go", key="go", on_click=context.go_to_study, args=("b",))
+    st.text(str(st.session_state.get("followed")))
+
+
+def test_a_session_that_showed_no_study_yet_goes_to_one() -> None:
+    at = AppTest.from_function(to_a_study, default_timeout=60).run()
+    at.button(key="go").click().run()
+    assert not at.exception
+    assert at.text[0].value == "{'study': 'b'}"
