@@ -21,7 +21,7 @@ _CLEAN_COLUMNS = (
 def clean_table(numbers: TourNumbers, colors: Palette) -> str:
     """Both students and the teacher on clean images, each measure on one scale. HTML."""
     head = "".join(
-        f"<th><b>{term(measure, title)}</b>{unit}</th>"
+        f"<th><b>{term(measure, title, end=measure == _CLEAN_COLUMNS[-1][0])}</b>{unit}</th>"
         for measure, title, unit, _, _ in _CLEAN_COLUMNS
     )
     body = ""

@@ -30,7 +30,7 @@ def confidence(view: View) -> None:
             figure, view.colors, key="reliability", title="Confidence and calibration",
             alt="Reliability of both models",
         )  # fmt: skip
-    messages.section("", f"Images by {term('confidence', 'confidence')}, %")
+    messages.section("", f"Images by {term('confidence', 'confidence', end=True)}, %")
     show_chart(
         calibration.confidence_figure(view.pair, view.colors, sides=sides), view.colors,
         key="confidence", title="Images by confidence", alt="Histogram of both models’ confidence",

@@ -32,6 +32,13 @@ PAGES = {
     "tour": "Every number is computed",
     "audit": "No audit of this student",
 }
+CUT = """() => {
+  const width = document.querySelector("[data-testid='stMain']").clientWidth
+  return [...document.querySelectorAll(".ds-tip")].filter((tip) => {
+    const box = tip.getBoundingClientRect()
+    return box.left < 0 || box.right > width
+  }).map((tip) => tip.parentElement.textContent.slice(0, 60))
+}"""
 CONTROLS = {"button", "link", "textbox", "combobox", "checkbox", "slider", "switch", "radio"}
 
 
@@ -93,6 +100,7 @@ def test_texts_are_readable_and_controls_have_names(browser: Any, url: str, sche
         nameless[name] = unnamed(page)
         wide = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
         assert wide <= 0, f"{name} is wider than the window"
+        assert page.evaluate(CUT) == [], f"help texts of {name} leave the page"
     page.close()
     assert {name: found for name, found in low.items() if found} == {}
     assert {name: found for name, found in nameless.items() if found} == {}
