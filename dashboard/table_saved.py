@@ -6,17 +6,14 @@ is none is left out and said so, and an expression is checked where it is used.
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from analysis.errors import BusyError, InputError, StorageError
-from analysis.store.files import storage_errors, write_json
+from analysis.errors import InputError, StorageError
+from analysis.store.files import held_file, write_json
 from dashboard.table_parse import MAX_EXPRESSION
 
 MAX_NAME = 60
@@ -90,7 +87,7 @@ def keep_filter(workspace: Path, name: str, expression: str) -> None:
         )
     if not _usable(expression, MAX_EXPRESSION):
         raise InputError("there is no filter to save", remedy="type one first")
-    with _held(workspace):
+    with held_file(_path(workspace), doing="saving a filter", wait=WAIT_S):
         others = [saved for saved in _writable(workspace) if saved.name != name]
         if len(others) >= MAX_FILTERS:
             raise InputError(
@@ -101,7 +98,7 @@ def keep_filter(workspace: Path, name: str, expression: str) -> None:
 
 def drop_filter(workspace: Path, name: str) -> None:
     """Delete the filter of that name, if there is one."""
-    with _held(workspace):
+    with held_file(_path(workspace), doing="saving a filter", wait=WAIT_S):
         _write(workspace, [saved for saved in _writable(workspace) if saved.name != name])
 
 
@@ -111,19 +108,6 @@ def _writable(workspace: Path) -> tuple[SavedFilter, ...]:
     if not found and said is not None:
         raise StorageError(said)
     return found
-
-
-@contextlib.contextmanager
-def _held(workspace: Path) -> Iterator[None]:
-    """Hold the file against other sessions and other servers."""
-    path = _path(workspace).with_suffix(".lock")
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(path, timeout=WAIT_S):
-                yield
-        except Timeout as error:
-            raise BusyError("another session is saving a filter", remedy="try again") from error
 
 
 def _write(workspace: Path, filters: Sequence[SavedFilter]) -> None:

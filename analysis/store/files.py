@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
-from analysis.errors import StorageError
+from analysis.errors import BusyError, StorageError
 
 _REASONS = {
     errno.ENOSPC: ("the disk is full", "free some space and start again; finished work is kept"),
@@ -66,6 +67,23 @@ def _sync(path: Path) -> None:
     # Without it a power cut can leave the new name on an empty file.
     with path.open("rb+") as file:
         os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def held_file(path: Path, *, doing: str, wait: float) -> Iterator[None]:
+    """Hold ``path``, a small file that many change, against other sessions and servers.
+
+    Raises :class:`~analysis.errors.BusyError` when another one holds it for ``wait`` seconds;
+    ``doing`` says at what, e.g. "saving a tag".
+    """
+    lock = path.with_suffix(".lock")
+    with storage_errors(lock):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(lock, timeout=wait):
+                yield
+        except Timeout as error:
+            raise BusyError(f"another session is {doing}", remedy="try again") from error
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -7,16 +7,13 @@ out, and a file that is none at all is never written over.
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from analysis.errors import BusyError, InputError, StorageError
-from analysis.store.files import storage_errors, write_json
+from analysis.errors import InputError, StorageError
+from analysis.store.files import held_file, write_json
 
 MAX_TAG = 40
 MAX_TAGS = 20
@@ -72,7 +69,7 @@ def add_tag(workspace: Path, study: str, tag: str) -> None:
     tag = " ".join(tag.split())
     if not _usable(tag):
         raise InputError(f"tag {tag[:60]!r}", expected=f"1 to {MAX_TAG} visible characters")
-    with _held(workspace):
+    with held_file(_path(workspace), doing="saving a tag", wait=_WAIT_S):
         tags = _writable(workspace)
         there = tags.get(study, ())
         if tag in there:
@@ -86,7 +83,7 @@ def add_tag(workspace: Path, study: str, tag: str) -> None:
 
 def remove_tag(workspace: Path, study: str, tag: str) -> None:
     """Take ``tag`` off ``study``, if it is there."""
-    with _held(workspace):
+    with held_file(_path(workspace), doing="saving a tag", wait=_WAIT_S):
         tags = _writable(workspace)
         kept = tuple(word for word in tags.get(study, ()) if word != tag)
         _write(workspace, {**tags, study: kept})
@@ -97,19 +94,6 @@ def _writable(workspace: Path) -> Tags:
     if said is not None:
         raise StorageError(said)
     return tags
-
-
-@contextlib.contextmanager
-def _held(workspace: Path) -> Iterator[None]:
-    """Hold the file against other sessions and other servers."""
-    path = _path(workspace).with_suffix(".lock")
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(path, timeout=_WAIT_S):
-                yield
-        except Timeout as error:
-            raise BusyError("another session is saving a tag", remedy="try again") from error
 
 
 def _write(workspace: Path, tags: Tags) -> None:
