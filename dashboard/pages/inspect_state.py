@@ -25,7 +25,12 @@ COLORS = (
 
 @dataclass(frozen=True, kw_only=True)
 class WhatIf:
-    """The what-if of this tab. Lengths are pixels of the image; ``side`` is its shorter side."""
+    """The what-if of this tab. Lengths are pixels of the image; ``side`` is its shorter side.
+
+    ``placing`` counts the times that something else than a slider moved the sliders. It is part of
+    their keys: a browser that asks for a rerun before it has heard of the move still sends the
+    former values, and ``slid`` knows them by the former count.
+    """
 
     study: str
     side: int
@@ -41,6 +46,7 @@ class WhatIf:
     quality: int = 20
     picture: str = ""
     picture_name: str = ""
+    placing: int = 0
 
     @classmethod
     def held(cls, view: View, pixels: np.ndarray | None) -> WhatIf:
@@ -55,12 +61,25 @@ class WhatIf:
     def reset(self, view: View, pixels: np.ndarray | None) -> None:
         """Set everything but the switch and the kind back; for callbacks."""
         fresh = _fresh(view, pixels)
-        st.session_state[_KEY] = dataclasses.replace(fresh, on=self.on, kind=self.kind)
+        st.session_state[_KEY] = dataclasses.replace(
+            fresh, on=self.on, kind=self.kind, placing=self.placing + 1
+        )
 
 
 def change(**values: Any) -> None:
     """Change parts of the what-if; for callbacks."""
     st.session_state[_KEY] = dataclasses.replace(st.session_state[_KEY], **values)
+
+
+def slid(name: str, value: float, placing: int) -> None:
+    """Take a slider's value, unless the slider has been moved by something else since."""
+    if st.session_state[_KEY].placing == placing:
+        change(**{name: value})
+
+
+def put_at(across: float, down: float) -> None:
+    """Move what is put on the image, in pixels; for callbacks of all but the sliders."""
+    change(across=across, down=down, placing=st.session_state[_KEY].placing + 1)
 
 
 def edits_of(state: WhatIf) -> tuple[Edit, ...]:

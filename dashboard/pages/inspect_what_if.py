@@ -18,7 +18,7 @@ from dashboard.figures import attributions
 from dashboard.figures.numbers import THIN, escaped, nats, percent, thousands
 from dashboard.pages import inspect_keep
 from dashboard.pages.inspect_look import Look
-from dashboard.pages.inspect_state import COLORS, change
+from dashboard.pages.inspect_state import COLORS, change, put_at, slid
 
 PLACED = ("sticker", "picture")
 _SLIDERS = {
@@ -115,7 +115,7 @@ class _Placer:
         self.height, self.width = height, width
 
     def __call__(self, across: float, down: float) -> None:
-        change(across=round(2 * across * self.width) / 2, down=round(2 * down * self.height) / 2)
+        put_at(round(2 * across * self.width) / 2, round(2 * down * self.height) / 2)
 
 
 def _placer(look: Look) -> _Placer:
@@ -195,19 +195,23 @@ def _slider(look: Look, name: str) -> None:
         "amount": ("Noise", 0.0, 0.5, 0.01, "%.2f"),
         "quality": ("Quality", 1, 95, 1, "%d"),
     }[name]  # fmt: skip
-    key = f"what_if_{name}"
+    key = _key(name, look.what_if.placing)
     value = getattr(look.what_if, name)
     st.session_state[key] = type(low)(min(max(value, low), high))
     with st.container(horizontal=True, vertical_alignment="center", key=f"row_{name}", wrap=False):
         st.html(f'<span class="ds-sub">{title}</span>', width=72)
         st.slider(
             title, low, high, step=by, key=key, format=form, label_visibility="collapsed",
-            on_change=_slid, args=(name,),
+            on_change=_slid, args=(name, look.what_if.placing),
         )  # fmt: skip
 
 
-def _slid(name: str) -> None:
-    change(**{name: st.session_state[f"what_if_{name}"]})
+def _key(name: str, placing: int) -> str:
+    return f"what_if_{name}_{placing}"
+
+
+def _slid(name: str, placing: int) -> None:
+    slid(name, st.session_state[_key(name, placing)], placing)
 
 
 def _status(look: Look) -> None:

@@ -53,8 +53,9 @@ OTHER_BARS = f"""before => {{
 }}"""
 
 
-def bars(page: Any) -> str:
-    """All the numbers and names of the butterfly."""
+def bars(page: Any, *, but: str) -> str:
+    """All the numbers and names of the butterfly, once they are there and other than ``but``."""
+    page.wait_for_function(OTHER_BARS, arg=but)
     return str(page.locator(BARS).inner_text())
 
 
@@ -64,15 +65,14 @@ def click_on_image(page: Any, across: float, down: float) -> None:
 
 
 def test_a_sticker_is_placed_watched_explained_and_kept(page: Any, own_study: Path) -> None:
-    before = bars(page)
+    before = bars(page, but="")
     page.locator(f".st-key-what_if_on label{CURRENT}").click()
     page.get_by_text(ANSWERED).wait_for()
-    page.wait_for_function(OTHER_BARS, arg=before)
-    first = bars(page)
+    first = bars(page, but=before)
 
     click_on_image(page, 0.25, 0.75)
     page.locator('[data-testid="stSliderThumbValue"]', has_text="24").first.wait_for()
-    page.wait_for_function(OTHER_BARS, arg=first)
+    bars(page, but=first)
     page.get_by_text(ANSWERED).wait_for()
     page.locator(".ds-region").first.wait_for()
 

@@ -124,7 +124,7 @@ def test_turning_it_off_shows_what_the_study_holds(run: Run) -> None:
 
 def test_sliders_are_remembered_and_reset(run: Run) -> None:
     at = run(size=9.0)
-    at.slider(key="what_if_size").set_value(3.5).run()
+    at.slider(key="what_if_size_0").set_value(3.5).run()
     at.button(key="next_image").click().run()
     assert at.session_state["what_if"].size == 3.5
     at.button(key="what_if_reset").click().run()
@@ -198,3 +198,18 @@ def test_a_selection_states_its_n_and_opens_an_image(run: Run, attacked_study: P
     histogram = charts(at)[0]["data"]
     counted = sum(int(numbers(trace["y"]).sum()) for trace in histogram)
     assert counted == len(maps.sample_ids)
+
+
+def test_a_late_message_of_a_slider_does_not_move_the_sticker_back() -> None:
+    def page() -> None:
+        import streamlit as st
+
+        from dashboard.pages.inspect_state import WhatIf, put_at, slid
+
+        st.session_state["what_if"] = WhatIf(study="s", side=32, across=28.0, down=28.0, size=6.0)
+        put_at(8.0, 24.0)
+        slid("across", 28.0, 0)  # sent before the browser had heard of the new place
+        slid("down", 20.0, 1)
+
+    state = AppTest.from_function(page).run().session_state["what_if"]
+    assert (state.across, state.down) == (8.0, 20.0)
