@@ -33,7 +33,7 @@ FIRST_LIMIT, AGAIN_LIMIT, CHANGE_LIMIT = 60.0, 5.0, 1.0
 SAMPLES, ROUNDS = 10_000, 5
 LAST_PART = {
     "Overview": "What the compression bought",
-    "Map": "Trustworthiness",
+    "Map": "Trustworthiness 0",
     "Inspect": "rank correlation",
 }
 

@@ -41,6 +41,12 @@ def list_digits(location: Location, progress: Progress | None = None) -> Listing
     return _from_arrays(location, scaled, data.target[kept].astype(np.int64), names, ids)
 
 
+def renderers(count: int) -> int:
+    """How many processes are to render ``count`` road signs."""
+    asked = os.environ.get(RENDERERS, "")
+    return int(asked) if count >= _WORTH_A_PROCESS and re.fullmatch("[1-9]", asked) else 1
+
+
 def list_signs(location: Location, progress: Progress | None = None) -> Listing:
     """Render road signs: ``signs[:train|:test][,n=COUNT][,seed=SEED]``, 2 000 test images if bare.
 
@@ -54,9 +60,9 @@ def list_signs(location: Location, progress: Progress | None = None) -> Listing:
     _no_more_options(location, ("n", "seed"))
     count = _whole_number(location, "n", _SIGNS_COUNT[split], low=1, high=_SIGNS_LIMIT)
     seed = _whole_number(location, "seed", 0, low=0, high=2**31 - 1)
-    asked = os.environ.get(RENDERERS, "")
-    processes = int(asked) if count >= _WORTH_A_PROCESS and re.fullmatch("[1-9]", asked) else 1
-    signs = render_signs(count, seed=seed, split=split, processes=processes, progress=progress)
+    signs = render_signs(
+        count, seed=seed, split=split, processes=renderers(count), progress=progress
+    )
     ids = [key.split("/", 1)[1] for key in signs.sample_ids.tolist()]
     return _from_arrays(location, signs.images, signs.labels, signs.class_names, ids)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from analysis.data.bundled import renderers
+from analysis.data.signs import rendering_ahead
 from analysis.digest import digest_file, digest_json
 from analysis.errors import InputError
-from analysis.store import Progress, Study, silent
+from analysis.store import Progress, Study, silent, workspace_cache
 from analysis.store.manifest import MANIFEST
 from analysis.study.specs import StudentSpec
 from analysis.study.stages import CompareConfig, ConditionConfig
@@ -19,7 +22,8 @@ if TYPE_CHECKING:
     from analysis.records import Role
 
 ASSETS = Path(__file__).parent.parent.parent / "assets" / "demo"
-IMAGES = "signs:test,n=2000,seed=101"
+_SPLIT, _COUNT, _SEED = "test", 2000, 101
+IMAGES = f"signs:{_SPLIT},n={_COUNT},seed={_SEED}"
 STUDENTS: Mapping[str, Role] = {
     "backdoored": "subject",
     "honest": "control",
@@ -41,7 +45,7 @@ ATTACK = ConditionConfig(
     epsilon="16",
     steps=30,
     margin=6.0,
-    probe=512,
+    probe=256,
 )
 # Fewer images, steps and epochs than the defaults, for the sake of the first minute.
 CONFIG = CompareConfig(probe=12, steps=16, epochs=100, attack=ATTACK)
@@ -116,13 +120,24 @@ def make_demo(out: Path, *, findings: bool = True, progress: Progress = silent) 
     computed anew. An older release's demo at ``out`` is replaced; any other study there is
     refused.
     """
+    if (out / MANIFEST).exists() and "demo" in Study.open(out).manifest.provenance:
+        shutil.rmtree(out)
+    with _rendering(out):
+        return _made(out, findings=findings, progress=progress)
+
+
+def _rendering(out: Path) -> contextlib.AbstractContextManager[None]:
+    """Render while torch is being loaded, unless an earlier start has left the pictures."""
+    if (workspace_cache(out.resolve().parent).root / "images").exists():
+        return contextlib.nullcontext()
+    return rendering_ahead(_COUNT, seed=_SEED, split=_SPLIT, processes=renderers(_COUNT))
+
+
+def _made(out: Path, *, findings: bool, progress: Progress) -> Study:
     from analysis.study.comparison import compare
     from analysis.study.layer_batches import LayersConfig
     from analysis.study.layers import measure_layers
     from analysis.study.shipped import attach_results
-
-    if (out / MANIFEST).exists() and "demo" in Study.open(out).manifest.provenance:
-        shutil.rmtree(out)
 
     weights = _weights(findings=findings)
     compare(

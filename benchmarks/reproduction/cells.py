@@ -8,7 +8,7 @@ from typing import Any
 
 PATCH = "patch:size=4,place=bottom_right,fill=checker"
 BASE: Mapping[str, Any] = {
-    "attack.rate": 0.01,
+    "attack.rate": 0.05,
     "attack.epsilon": 8,
     "distillation.temperature": 4,
     "distillation.hard_label_weight": 0.0,
@@ -22,7 +22,7 @@ BASE: Mapping[str, Any] = {
     "distillation.arch": "resnet8",
 }
 SEEDS = (0, 1, 2)
-RATES = (0.005, 0.01, 0.05, 0.1)
+RATES = (0.01, 0.025, 0.05, 0.1)
 EPSILONS = (4, 8, 16)
 MOST_CELLS = 25
 

@@ -14,8 +14,10 @@ from analysis.data.bundled import RENDERERS
 from analysis.data.imageset import ImageSet
 from analysis.data.signs import (
     SIGN_CLASSES,
+    render,
     render_arrays,
     render_signs,
+    rendering_ahead,
     sign_labels,
 )
 from analysis.data.signs.camera import photograph
@@ -349,3 +351,21 @@ def test_bad_arguments_are_refused(arguments: dict, message: str) -> None:
     with pytest.raises(ImageSetError) as caught:
         render_signs(**arguments)
     assert str(caught.value) == message
+
+
+def test_images_that_are_rendered_ahead_are_those_that_were_asked_for() -> None:
+    expected = render_arrays(130, seed=4)
+    with rendering_ahead(130, seed=4, split="train", processes=2):
+        assert_same(render_arrays(130, seed=4), expected)
+        assert_same(render_arrays(130, seed=4), expected)  # once taken they are rendered here
+
+
+def test_what_is_rendered_ahead_for_nobody_is_given_up() -> None:
+    with rendering_ahead(100_000, seed=4, split="train", processes=2):
+        pass
+    assert not render._ahead
+
+
+def assert_same(one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]) -> None:
+    for first, second in zip(one, other, strict=True):
+        np.testing.assert_array_equal(first, second)

@@ -6,9 +6,10 @@ asked for, nor on how many processes render them.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 
 import numpy as np
 
@@ -27,8 +28,11 @@ _CHUNK = 64
 
 Work = tuple[int, str, int, np.ndarray]
 """Seed, split, first image, and the labels of the images to render from there on."""
+Rendering = tuple[ProcessPoolExecutor, list["Future[np.ndarray]"]]
+"""Processes at work, and the pictures that they promise, in order."""
 
 _studios: dict[tuple[int, str], Studio] = {}
+_ahead: dict[tuple[int, int, str], Rendering] = {}
 
 
 def render_signs(
@@ -78,16 +82,38 @@ def render_arrays(
     _check(count, seed, split, processes)
     images = np.empty((count, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8)
     labels = sign_labels(count, seed=seed, split=split)
-    work = [
-        (seed, split, start, labels[start : start + _CHUNK]) for start in range(0, count, _CHUNK)
-    ]
+    under_way = _ahead.pop((count, seed, split), None)
+    work = [] if under_way else _work(count, seed, split, labels)
     done = 0
-    for chunk in _rendered(work, processes):
+    for chunk in _awaited(under_way) if under_way else _rendered(work, processes):
         images[done : done + len(chunk)] = chunk
         done += len(chunk)
         if progress is not None:
             progress("render", done, count)
     return images, labels
+
+
+@contextlib.contextmanager
+def rendering_ahead(count: int, *, seed: int, split: str, processes: int) -> Iterator[None]:
+    """Render in ``processes`` others meanwhile; who asks for these images inside gets those.
+
+    Arguments and errors are those of :func:`render_signs`. With one process nothing is begun: it
+    would be the caller's own.
+    """
+    _check(count, seed, split, processes)
+    if processes == 1:
+        yield
+        return
+    key = (count, seed, split)
+    under_way = _begun(
+        _work(count, seed, split, sign_labels(count, seed=seed, split=split)), processes
+    )
+    _ahead[key] = under_way
+    try:
+        yield
+    finally:
+        if _ahead.pop(key, None) is not None:
+            under_way[0].shutdown(wait=True, cancel_futures=True)
 
 
 def sign_labels(count: int, *, seed: int, split: str) -> np.ndarray:
@@ -113,23 +139,40 @@ def _check(count: int, seed: int, split: str, processes: int) -> None:
         raise ImageSetError(f"{processes} processes", expected="at least 1")
 
 
+def _work(count: int, seed: int, split: str, labels: np.ndarray) -> list[Work]:
+    return [
+        (seed, split, start, labels[start : start + _CHUNK]) for start in range(0, count, _CHUNK)
+    ]
+
+
 def _rendered(work: list[Work], processes: int) -> Iterator[np.ndarray]:
     """Render chunk by chunk, in order."""
     if processes == 1 or len(work) == 1:
-        yield from map(_render_chunk, work)
-        return
+        return map(_render_chunk, work)
+    return _awaited(_begun(work, processes))
+
+
+def _begun(work: list[Work], processes: int) -> Rendering:
     # Spawned, not forked: the caller may hold threads (torch, a dashboard) that do not survive
     # a fork.
     context = multiprocessing.get_context("spawn")
     # An executor, not a Pool: when a worker cannot start, it fails where a Pool starts workers
     # forever.
-    with ProcessPoolExecutor(min(processes, len(work)), mp_context=context) as pool:
-        futures = [pool.submit(_render_chunk, item) for item in work]
-        try:
-            for future in futures:
-                yield future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    pool = ProcessPoolExecutor(min(processes, len(work)), mp_context=context)
+    try:
+        return pool, [pool.submit(_render_chunk, item) for item in work]
+    except BaseException:
+        pool.shutdown(wait=True, cancel_futures=True)
+        raise
+
+
+def _awaited(rendering: Rendering) -> Iterator[np.ndarray]:
+    pool, futures = rendering
+    try:
+        for future in futures:
+            yield future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _render_chunk(work: Work) -> np.ndarray:
