@@ -23,6 +23,9 @@ from analysis.study.attack import find_target
 from analysis.study.demo import ATTACK, CONFIG
 from analysis.study.demo import IMAGES as TEST_IMAGES
 
+PROBE = 512
+"""Images that are perturbed for the four cells."""
+
 
 def measure(work: Path, students: Iterable[str], progress: Progress) -> dict[str, Any]:
     """Accuracy, agreement with the teacher and attack success of the models in ``work``.
@@ -30,7 +33,7 @@ def measure(work: Path, students: Iterable[str], progress: Progress) -> dict[str
     ``attack_success_rate`` is the share of all test images of other classes that are answered
     with the target when they carry the trigger, ``base_rate`` the same without. ``four_cells``
     is the share answered with the target on the probe images: those of other classes that are
-    perturbed against the teacher, the same ones as in the demo's study for seed 101.
+    perturbed against the teacher. The demo's study shows fewer of them.
     ``accuracy_difference`` is backdoored minus honest, paired by image, with a 95 % bootstrap
     interval.
     """
@@ -47,7 +50,7 @@ def measure(work: Path, students: Iterable[str], progress: Progress) -> dict[str
     marked = with_trigger(images, trigger, others)
     stamped = {name: answers(handle, marked) for name, handle in handles.items()}
     probe = np.sort(
-        np.random.default_rng(CONFIG.seed).choice(others, size=ATTACK.probe, replace=False)
+        np.random.default_rng(CONFIG.seed).choice(others, size=PROBE, replace=False)
     )
     correct = {name: given == images.labels for name, given in clean.items()}
     return {
