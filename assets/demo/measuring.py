@@ -49,9 +49,7 @@ def measure(work: Path, students: Iterable[str], progress: Progress) -> dict[str
     clean = {name: answers(handle, images) for name, handle in handles.items()}
     marked = with_trigger(images, trigger, others)
     stamped = {name: answers(handle, marked) for name, handle in handles.items()}
-    probe = np.sort(
-        np.random.default_rng(CONFIG.seed).choice(others, size=PROBE, replace=False)
-    )
+    probe = np.sort(np.random.default_rng(CONFIG.seed).choice(others, size=PROBE, replace=False))
     correct = {name: given == images.labels for name, given in clean.items()}
     return {
         "images": TEST_IMAGES,
