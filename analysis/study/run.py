@@ -142,7 +142,6 @@ class ComparisonRun:
         clean = self.shown[0]
         self._have(infer(self.bench, TEACHER, self.teacher, self.images))
         self._measure_teacher(clean)
-        self._neighborhood(TEACHER)
         if self.bench.config.attack is not None:
             logits = self._array(f"logits/{TEACHER}/{CLEAN}")
             attacks, self.target = present_attack(self.bench, self.teacher, self.images, logits)
@@ -150,6 +149,8 @@ class ComparisonRun:
         for shown in self._others:
             self._have(infer(self.bench, TEACHER, self.teacher, shown.images, condition=shown.slug))
             self._measure_teacher(shown)
+        # The last of these: by now the projections are compiled.
+        self._neighborhood(TEACHER)
         self._place(TEACHER, self._others)
         self.models[TEACHER] = self._card(TEACHER, self.teacher, StudentSpec(role="teacher"))
 
