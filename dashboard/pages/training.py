@@ -26,6 +26,8 @@ from dashboard.thumbnails import thumbnail_template
 SECONDS_AN_EPOCH = 1.4
 _PLAYING, _STARTED, _ENDED = "epoch_playing", "epoch_started", "epoch_ended"
 _SLIDER = "epoch_slider"
+# What the film showed just before: a browser may still report it when the next epoch is drawn.
+_FORMER = "epoch_former"
 _OTHER = "training_other"
 _COLORS = ("label", "divergence")
 _TITLES = {
@@ -112,6 +114,7 @@ def _current(rows: list[EpochRow]) -> EpochRow:
         messages.note(f"There is no checkpoint of epoch {wanted}; this is the last one.")
     at = epochs.index(wanted) if wanted in epochs else len(epochs) - 1
     if st.session_state.get(_PLAYING) and not st.session_state.get(_STARTED):
+        st.session_state[_FORMER] = [*st.session_state.get(_FORMER, []), epochs[at]][-2:]
         at = (at + 1) % len(epochs)
         # The address is written when the film stands still, else every epoch would be a page
         # in the browser's history.
@@ -160,13 +163,17 @@ def _toggle(epochs: list[int]) -> None:
     st.session_state[_PLAYING] = playing
     # The epoch on which the film starts stays until the first tick.
     st.session_state[_STARTED] = playing
+    st.session_state[_FORMER] = [held().epoch or epochs[-1]]
     if playing and held().epoch in (None, epochs[-1]):
         choose(epoch=epochs[0])
 
 
 def _slid(epochs: list[int]) -> None:
+    epoch = st.session_state[_SLIDER]
+    if st.session_state.get(_PLAYING) and epoch in st.session_state.get(_FORMER, []):
+        return  # the film's own step, reported late; not the user's hand
     st.session_state[_PLAYING] = False
-    choose(epoch=_named(epochs, st.session_state[_SLIDER]))
+    choose(epoch=_named(epochs, epoch))
 
 
 def _coloring() -> None:

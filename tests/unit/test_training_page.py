@@ -297,6 +297,22 @@ def test_playing_runs_through_the_epochs_and_stops_at_the_last(run: Run) -> None
     assert map_title(at) == "backdoored, epoch 7"
 
 
+def test_a_late_message_of_the_slider_does_not_stop_the_film(run: Run) -> None:
+    at = run({"student": "backdoored"})
+    at.button(key="epoch_play").click().run()
+    at.select_slider(key="epoch_slider").set_value(7).run()  # what it showed before the start
+    assert at.button(key="epoch_play").label == "Pause"
+    assert map_title(at) == "backdoored, epoch 3"
+
+
+def test_a_hand_on_the_slider_stops_the_film(run: Run) -> None:
+    at = run({"student": "backdoored"})
+    at.button(key="epoch_play").click().run()
+    at.select_slider(key="epoch_slider").set_value(3).run()
+    assert at.button(key="epoch_play").label == "Play"
+    assert map_title(at) == "backdoored, epoch 3"
+
+
 def test_pause_keeps_the_epoch(run: Run) -> None:
     at = run({"student": "backdoored"})
     at.button(key="epoch_play").click().run()
