@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import os
 import re
-import signal
 import subprocess
 import sys
 import threading
@@ -21,6 +20,8 @@ from dashboard.terminal import PROGRESS_VARIABLE
 
 _PROGRESS = re.compile(r"(?P<stage>.+): (?P<done>\d+) of (?P<total>\d+)")
 _ERROR = "error: "
+GRACE = 15.0
+"""Seconds that a command has to stop of its own accord."""
 
 
 @dataclass(slots=True)
@@ -32,6 +33,7 @@ class Step:
     done: int = 0
     total: int = 0
     message: str = ""
+    stopping: bool = False
     reader: threading.Thread = field(init=False)
 
     def __post_init__(self) -> None:
@@ -62,9 +64,18 @@ class Step:
         return self.message or f"the command ended with status {self.process.returncode}"
 
     def cancel(self) -> None:
-        """Ask the command to stop; finished stages are kept."""
-        if self.running:
-            self.process.send_signal(signal.SIGINT)
+        """Have the command stop, and end it when it is late; finished stages are kept."""
+        # Not SIGINT: a server that was started in the background hands on that it is ignored.
+        if self.running and not self.stopping:
+            self.stopping = True
+            self.process.terminate()
+            threading.Thread(target=self._end, daemon=True).start()
+
+    def _end(self) -> None:
+        try:
+            self.process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
 
 
 _STEPS: dict[tuple[str, ...], Step] = {}

@@ -9,7 +9,14 @@ import streamlit as st
 from analysis.records import TEACHER
 from analysis.store.workspace import Workspace
 from dashboard import loading, messages
-from dashboard.context import View, choose, choose_study, clear_filter, region_of
+from dashboard.context import (
+    View,
+    choose,
+    choose_study,
+    clear_filter,
+    name_in_workspace,
+    region_of,
+)
 from dashboard.figures.numbers import count_of, markdown, thousands, visible
 from dashboard.filter_form import expression_form
 from dashboard.loading_slices import slice_words
@@ -40,8 +47,8 @@ def context_bar(view: View) -> Any:
 def _study_picker(view: View) -> None:
     """The study's name, or a choice of all studies of the workspace."""
     label = '<span class="ds-label ds-spare">Study</span>'
-    names = Workspace(loading.workspace_path()).names()
-    here = view.study.path.name
+    here = name_in_workspace(view.study)
+    names = Workspace(loading.workspace_path()).beside(here)
     if here not in names or len(names) == 1:
         st.html(f"{label} {messages.strong(view.study.name)}", width="content")
         return

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -367,7 +368,7 @@ def _print(study: Study, *, left: str = TEACHER) -> None:
 
 def _done(study: Study) -> None:
     _print(study)
-    print(f"\nopen it with:  distillscope open {study.path}")
+    print(f"\nopen it with:  {terminal.opening(study.path)}")
 
 
 def _commands() -> set[str]:
@@ -384,6 +385,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     if arguments is None:
         os.environ.setdefault(RENDERERS, str(min(2, os.cpu_count() or 1)))
+        # Who is asked to end leaves as after Ctrl-C: a server has its own way and sets it.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(_run(arguments))
 
 

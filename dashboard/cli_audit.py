@@ -133,7 +133,7 @@ def _finish(study: Study, names: tuple[str, ...], as_json: bool, fail_on: str | 
     else:
         for report in reports.values():
             terminal_audit.print_report(report, study.class_names)
-        print(f"\nopen it with:  distillscope open {study.path}")
+        print(f"\nopen it with:  {terminal.opening(study.path)}")
     if fail_on is not None:
         worst = max(VERDICTS.index(report.verdict) for report in reports.values())
         if worst >= VERDICTS.index(fail_on):

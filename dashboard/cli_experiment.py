@@ -52,7 +52,7 @@ def run(
     report = poison_report(study)
     for warning in () if report is None else report.warnings:
         print(f"! {warning}")
-    print(f"\nopen it with:  distillscope open {study.path}")
+    print(f"\nopen it with:  {terminal.opening(study.path)}")
 
 
 def sweep(
@@ -87,7 +87,7 @@ def sweep(
     with terminal.stage_progress(quiet=quiet) as progress:
         rows = run_sweep(cells, out, trusted_code=trust_code or (), progress=progress)
     print_sweep(rows, list(axes))
-    print(f"\n{out / TABLE} holds all columns; open a study with:  distillscope open {out}/NAME")
+    print(f"\n{out / TABLE} holds all columns; open all with:  {terminal.opening(out)}")
 
 
 def _use_threads(threads: int | None) -> None:

@@ -75,7 +75,7 @@ def layers(
                 study, student=name, teacher_layer=pair[0], student_layer=pair[1],
                 images=images, progress=progress, **shared,
             )  # fmt: skip
-            print(f"{map} of {name} is on the map: distillscope open {study}")
+            print(f"{map} of {name} is on the map: {terminal.opening(study)}")
             return
         from analysis.study.layer_batches import LayersConfig
         from analysis.study.layers import default_students, measure_layers

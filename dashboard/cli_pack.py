@@ -44,7 +44,7 @@ def unpack(
     with terminal.stage_progress(quiet=quiet) as progress:
         opened = unpack_study(file, out, config=config, progress=progress)
     print(f"{out}: study {opened.digest}")
-    print(f"\nopen it with:  distillscope open {out}")
+    print(f"\nopen it with:  {terminal.opening(out)}")
 
 
 def register(app: typer.Typer) -> None:

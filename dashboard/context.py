@@ -16,6 +16,7 @@ import streamlit as st
 from analysis.errors import DistillscopeError
 from analysis.records import CLEAN, TEACHER, Interval, Projection
 from analysis.store.study import Study
+from analysis.store.workspace import Workspace
 from analysis.study.between import measures_between
 from dashboard import loading, messages
 from dashboard.components.links import FIRST_PAGE, follow_links, parse_link
@@ -213,6 +214,11 @@ def looked_at() -> bool:
     return bool(named) and not _asked()[1]
 
 
+def name_in_workspace(study: Study) -> str:
+    """What the workspace calls the study."""
+    return Workspace(loading.workspace_path()).name_of(study.path)
+
+
 def session_path() -> Path:
     """Folder of the study that this session looks at; :class:`StudyError` when it is not there."""
     return loading.study_path(_named(_asked()[0].get("study")))
@@ -268,7 +274,7 @@ def _address(study: Study) -> str | None:
     not change under somebody's eyes when a newer one is finished.
     """
     served = os.environ.get(loading.STUDY_VARIABLE)
-    return None if served and Path(served) == study.path else study.path.name
+    return None if served and Path(served) == study.path else name_in_workspace(study)
 
 
 def _write(selection: Selection) -> None:

@@ -7,7 +7,6 @@ import functools
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import urlencode
 
 import streamlit as st
 
@@ -15,6 +14,7 @@ from analysis.errors import DistillscopeError
 from analysis.store.workspace import Workspace
 from dashboard import context, loading, messages
 from dashboard.figures.numbers import escaped
+from dashboard.figures.runs import study_address
 
 _OTHERS = 8
 _DEFECT = DistillscopeError(
@@ -86,8 +86,7 @@ def _other_studies() -> None:
     except DistillscopeError:
         return
     links = " ".join(
-        f'<a class="ds-link ds-more" href="./?{escaped(urlencode({"study": name}), 400)}">'
-        f"{escaped(name)}</a>"
+        f'<a class="ds-link ds-more" href="{study_address(name)}">{escaped(name)}</a>'
         for name in names[:_OTHERS]
     )
     if links:

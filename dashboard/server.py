@@ -31,6 +31,7 @@ from streamlit.runtime.pages_manager import PagesManager
 from analysis.errors import BusyError, InputError
 from analysis.store.manifest import MANIFEST
 from analysis.store.study import Study
+from analysis.store.workspace import SWEEP
 from dashboard.components.pair_map import routes as pair_map_routes
 from dashboard.components.waiting import waiting_route
 from dashboard.live import service, trust
@@ -174,7 +175,8 @@ def is_workspace(folder: Path) -> bool:
     if not folder.is_dir() or (folder / MANIFEST).exists():
         return False
     empty = not any(folder.iterdir())
-    return empty or (folder / ".distillscope").is_dir() or any(folder.glob(f"*/{MANIFEST}"))
+    known = (f"*/{MANIFEST}", f"*/{SWEEP}")
+    return empty or (folder / ".distillscope").is_dir() or any(any(folder.glob(k)) for k in known)
 
 
 def free_port(port: int | None) -> int:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import (
@@ -33,6 +35,11 @@ NOT_MEASURED = "not measured"
 PROGRESS_VARIABLE = "DISTILLSCOPE_PROGRESS"
 """Set to ``all`` it makes commands report every step of every stage, one a line."""
 _UNCUT = 500
+
+
+def opening(folder: Path) -> str:
+    """The command that opens ``folder``, as a shell takes it."""
+    return f"distillscope open {shlex.quote(str(folder))}"
 
 
 def results() -> Console:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,30 +15,55 @@ SWEEP = "sweep.csv"
 """The table that a sweep leaves in its folder."""
 HERE = "."
 """The workspace itself, as the folder of a sweep."""
-_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
+_LONGEST = 255
+"""Bytes that a file system takes for a name."""
+
+
+def is_name(text: str) -> bool:
+    """Whether a study's folder may be called so: one visible name on every system."""
+    visible = text.isprintable() and text == text.strip() and not text.startswith(".")
+    return visible and not set(text) & set("/\\") and 0 < len(text.encode()) <= _LONGEST
 
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """The studies that lie directly below ``root``."""
+    """The studies that lie directly below ``root``, and those of sweeps one folder deeper.
+
+    The latter are called ``FOLDER/NAME`` and are not listed among the others.
+    """
 
     root: Path
 
-    def names(self) -> tuple[str, ...]:
-        """Names of the studies, in order; nothing of them is read."""
-        return tuple(
-            sorted(
-                path.parent.name for path in self.root.glob(f"*/{MANIFEST}") if self._holds(path)
-            )
-        )
+    def names(self, folder: str = HERE) -> tuple[str, ...]:
+        """Names of the studies, or of those in the ``folder`` of a sweep, in order.
+
+        Nothing of them is read.
+        """
+        root = self._folder(folder)
+        found = () if root is None else root.glob(f"*/{MANIFEST}")
+        before = "" if folder == HERE else f"{folder}/"
+        return tuple(sorted(f"{before}{path.parent.name}" for path in found if _holds(root, path)))
+
+    def beside(self, name: str) -> tuple[str, ...]:
+        """Names of the studies that stand beside the study ``name``, itself among them."""
+        return self.names(name.rpartition("/")[0] or HERE)
+
+    def name_of(self, study: Path) -> str:
+        """What the study in the folder ``study`` is called here."""
+        try:
+            return study.relative_to(self.root).as_posix()
+        except ValueError:
+            return study.name
 
     def path(self, name: str) -> Path:
         """Folder of the study ``name``; :class:`~analysis.errors.StudyError` where none is.
 
-        What has separators or leads out of the workspace, by a link too, is no study of it.
+        What leads out of the workspace, by a link too, is no study of it.
         """
-        manifest = self.root / name / MANIFEST if _NAME.fullmatch(name) else None
-        if manifest is None or not self._holds(manifest) or not manifest.is_file():
+        folder, deeper, last = name.rpartition("/")
+        root = self._folder(folder if deeper else HERE) if is_name(last) else None
+        manifest = None if root is None else root / last / MANIFEST
+        if manifest is None or not _holds(root, manifest) or not _is_file(manifest):
             shown = name if len(name) <= 80 else f"{name[:80]}.."
             known = self.names()
             raise StudyError(
@@ -80,18 +104,36 @@ class Workspace:
         return self.root / folder / SWEEP
 
     def _summary(self, path: Path) -> StudySummary:
-        if _NAME.fullmatch(path.name) is None:
-            said = "The folder's name cannot stand in an address. Rename it: A-Z a-z 0-9 . _ -"
+        if not is_name(path.name):
+            said = (
+                "The folder's name cannot stand in an address. Rename it: visible characters, "
+                "no \\, no space at an end"
+            )
             return StudySummary(folder=path.name, problem=said)
-        if not self._holds(path / MANIFEST):
+        if not _holds(self.root, path / MANIFEST):
             said = "It is a link that leads out of the workspace. Copy the study into it"
             return StudySummary(folder=path.name, problem=said)
         return read_summary(path)
 
-    def _holds(self, manifest: Path) -> bool:
-        folder = manifest.parent
-        inside = folder.resolve().parent == self.root.resolve()
-        return inside and _NAME.fullmatch(folder.name) is not None
+    def _folder(self, folder: str) -> Path | None:
+        """The workspace itself, or the folder of a sweep that really lies in it."""
+        if folder == HERE:
+            return self.root
+        known = is_name(folder) and _is_file(self.root / folder / SWEEP)
+        return self.root / folder if known and _inside(self.root, self.root / folder) else None
+
+
+def _holds(root: Path | None, manifest: Path) -> bool:
+    """Whether a manifest lies in a study's folder in ``root``."""
+    folder = manifest.parent
+    return root is not None and is_name(folder.name) and _inside(root, folder)
+
+
+def _inside(root: Path, folder: Path) -> bool:
+    try:
+        return folder.resolve().parent == root.resolve()
+    except (OSError, RuntimeError):  # links in a circle
+        return False
 
 
 def _children(root: Path, file: str) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -205,7 +206,7 @@ def _check(
     if references_out is not None and not study.references:
         raise InputError(
             f"{study.path} has no reference students",
-            remedy=f"add some with: distillscope add {study.path} --reference FILES",
+            remedy=f"add some: distillscope add {shlex.quote(str(study.path))} --reference FILES",
         )
 
 

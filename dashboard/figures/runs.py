@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -62,10 +63,15 @@ def when(created: str) -> str:
     return f"{moment.day} {moment:%b %Y, %H:%M}"
 
 
-def study_link(folder: str, text: str) -> str:
-    """A link that opens the study in ``folder``; ``text`` comes escaped."""
-    address = escaped(f"./?{urlencode({'study': folder})}", 400)
-    return f'<a class="ds-link" href="{address}" target="_self">{text}</a>'
+def study_address(study: str, page: str = "") -> str:
+    """The address of a page on a study of the workspace, for an attribute."""
+    path = "./" if page in ("", "overview") else page
+    return html.escape(f"{path}?{urlencode({'study': study})}")
+
+
+def study_link(study: str, text: str) -> str:
+    """A link that opens a study of the workspace; ``text`` comes escaped."""
+    return f'<a class="ds-link" href="{study_address(study)}" target="_self">{text}</a>'
 
 
 def runs_head() -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.errors import ConfigError, InputError, nearest
-from analysis.store.manifest import MANIFEST
+from analysis.store.workspace import Workspace, is_name
 from dashboard.jobs.progress import Part
 from dashboard.jobs.record import Order
 
@@ -57,7 +57,8 @@ def plan_of(order: Order, workspace: Path) -> Plan:
     if order.kind not in ORDERS:
         raise ConfigError(f"unknown kind of job {order.kind!r}", remedy=nearest(order.kind, ORDERS))
     form = ORDERS[order.kind]
-    check_name(order.name)
+    if form.named:
+        check_name(order.name)
     values = _checked(order.values, {section.name for section in form.sections})
     for given in form.fields:
         value = values["inputs"].get(given.name)
@@ -79,9 +80,14 @@ def check_name(name: str) -> str:
     return name
 
 
+def is_study_name(name: str) -> bool:
+    """Whether a command can be given ``name`` as a study: it is none of its options."""
+    return is_name(name) and not name.startswith("-")
+
+
 def check_study(name: str, workspace: Path) -> str:
     """Return ``name`` when a study of the workspace is called so."""
-    if not _NAME.fullmatch(name) or not (workspace / name / MANIFEST).is_file():
+    if not is_study_name(name) or name not in Workspace(workspace).names():
         raise InputError(f"there is no study {name!r} in the workspace", expected="one of its own")
     return name
 

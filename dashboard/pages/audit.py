@@ -11,7 +11,7 @@ import streamlit as st
 
 from analysis.audit.record import AuditReport
 from dashboard import loading_audit, messages, missing
-from dashboard.context import Export, View
+from dashboard.context import Export, View, name_in_workspace
 from dashboard.figures import audit_evidence, screening
 from dashboard.figures.measures import term
 from dashboard.figures.numbers import count_of, escaped, thousands
@@ -49,7 +49,9 @@ def _how_to_audit(view: View) -> None:
     if (reason := missing.why_no_weights(view.study)) is not None:
         messages.empty("No audit of this student", reason)
         return
-    command = f"distillscope audit {_shell(view.study.path.name)} --student {_shell(student)}"
+    command = (
+        f"distillscope audit {_shell(name_in_workspace(view.study))} --student {_shell(student)}"
+    )
     messages.empty(
         "No audit of this student",
         "It searches, for every class, the smallest trigger that moves this student and not its "
@@ -98,7 +100,7 @@ def _repairs(view: View) -> None:
         messages.section("Repair", "Nothing was tried on this student.")
         st.html(
             '<div class="ds-sub">Take a recovered trigger out again with <span class="ds-mono">'
-            f"distillscope repair {escaped(_shell(view.study.path.name), 80)} --student "
+            f"distillscope repair {escaped(_shell(name_in_workspace(view.study)), 80)} --student "
             f"{escaped(student, 80)} --method unlearn --out repaired.safetensors</span></div>"
         )
         return

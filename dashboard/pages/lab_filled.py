@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,11 +10,13 @@ from typing import Any
 
 from analysis.errors import DistillscopeError
 from analysis.live.requests import Examine
+from analysis.store.manifest import MANIFEST
 from analysis.store.study import Study
+from analysis.store.workspace import Workspace
 from dashboard import context
 from dashboard.jobs.board import Board
 from dashboard.jobs.form import Form, Section
-from dashboard.jobs.orders import Plan, check_new, plan_of
+from dashboard.jobs.orders import Plan, check_new, is_study_name, plan_of
 from dashboard.jobs.record import Order
 from dashboard.live import Asking
 from dashboard.pages.lab_fields import (
@@ -131,7 +134,7 @@ def free_name(board: Board, name: str) -> str:
 def served(board: Board) -> str | None:
     """The study that is looked at, where it is one of the workspace."""
     try:
-        name = context.session_path().name
+        name = Workspace(board.workspace).name_of(context.session_path())
     except DistillscopeError:
         return None
     return name if name in studies(board.workspace) else None
@@ -139,7 +142,11 @@ def served(board: Board) -> str | None:
 
 def studies(workspace: Path) -> list[str]:
     """Names of the studies in the workspace, the one that changed last first."""
-    found = [(path.stat().st_mtime, path.parent.name) for path in workspace.glob("*/study.json")]
+    known = Workspace(workspace)
+    found = []
+    for name in filter(is_study_name, known.names()):
+        with contextlib.suppress(OSError):  # it was taken away just now
+            found.append(((workspace / name / MANIFEST).stat().st_mtime, name))
     return [name for _, name in sorted(found, reverse=True)]
 
 

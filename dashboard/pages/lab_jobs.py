@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from urllib.parse import urlencode
 
 import streamlit as st
 
@@ -14,6 +13,7 @@ from dashboard import messages
 from dashboard.figures import jobs as shown
 from dashboard.figures.chart import CONFIG
 from dashboard.figures.numbers import escaped
+from dashboard.figures.runs import study_address
 from dashboard.guard import fragment
 from dashboard.jobs.board import MOST_AT_ONCE, Board, silence
 from dashboard.jobs.curves import latest_training
@@ -129,12 +129,6 @@ def _open(board: Board, job: Job, study: str) -> None:
         "Open the study</a>",
         width="content",
     )
-
-
-def study_address(study: str, page: str) -> str:
-    """The address of a page on a study of the workspace, for an attribute."""
-    path = "./" if page in ("", "overview") else page
-    return escaped(f"{path}?{urlencode({'study': study})}", 400)
 
 
 def _running(board: Board, job: Job) -> None:

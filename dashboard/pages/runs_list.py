@@ -50,9 +50,9 @@ def show_list(workspace: Workspace, runs: Sequence[Run]) -> None:
         return
     colors = palette(st.context.theme.type)
     with st.container(key="runs_list", gap=None):
-        _line("head", None, runs_head())
+        _line(None, runs_head())
         for run in found[: st.session_state.get(_COUNT, PAGE)]:
-            _line(run.summary.folder, run, run_row(run, colors))
+            _line(run, run_row(run, colors))
     _more(len(found))
 
 
@@ -73,7 +73,8 @@ def _search(runs: Sequence[Run]) -> tuple[str, list[str]]:
     return words, list(tags)
 
 
-def _line(name: str, run: Run | None, html: str) -> None:
+def _line(run: Run | None, html: str) -> None:
+    name = "" if run is None else run.summary.folder
     with st.container(horizontal=True, key=f"runrow_{name}", gap="small"):
         if run is None:
             st.html('<div class="ds-run-box"></div>', width=24)

@@ -157,8 +157,14 @@ def _clicked(
     name, _, place = str(points[0]["customdata"]).rpartition("\n")
     studies = by_student[name or student][int(place)].studies
     st.session_state[_CLICKED] = (folder, studies)
-    if len(studies) == 1 and folder == HERE and studies[0] in workspace.names():
-        context.go_to_study(studies[0])
+    known = _known(workspace, folder)
+    if len(studies) == 1 and studies[0] in known:
+        context.go_to_study(known[studies[0]])
+
+
+def _known(workspace: Workspace, folder: str) -> dict[str, str]:
+    """What the workspace calls the studies beside a sweep's table, by what the table calls them."""
+    return {name.rpartition("/")[2]: name for name in workspace.names(folder)}
 
 
 def _studies(workspace: Workspace, folder: str) -> None:
@@ -166,13 +172,10 @@ def _studies(workspace: Workspace, folder: str) -> None:
     where, studies = st.session_state.get(_CLICKED, (None, ()))
     if where != folder:
         return
-    known = workspace.names() if folder == HERE else ()
-    links = [study_link(name, escaped(name)) for name in studies if name in known]
+    known = _known(workspace, folder)
+    links = [study_link(known[name], escaped(name)) for name in studies if name in known]
     if links:
         st.html(f'<div class="ds-sub">Studies of this cell: {" · ".join(links)}</div>')
-    rest = [name for name in studies if name not in known]
-    if rest and folder == HERE:
-        messages.note(f"Not in this workspace: {', '.join(rest)}")
-    elif rest:
-        messages.note(f"These studies lie one folder deeper, in {folder}. Open that folder:")
-        st.code(f"distillscope open {workspace.root / folder}", language="bash")
+    if rest := [name for name in studies if name not in known]:
+        where = "in this workspace" if folder == HERE else f"in {folder}"
+        messages.note(f"Not {where}: {', '.join(rest)}")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from pathlib import Path
@@ -65,6 +66,46 @@ def test_progress_is_read_and_equal_commands_are_one_step(
     step.cancel()
     assert finished(step).failed is not None
     background.forget(arguments)
+
+
+def started(arguments: tuple[str, ...]) -> background.Step:
+    """A step that has reported, from a server that was started in the background."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        step = background.start(arguments)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    while not step.total and step.running:
+        time.sleep(0.05)
+    assert step.running
+    return step
+
+
+def test_a_command_of_ours_is_cancelled_where_nobody_listens_to_ctrl_c(tmp_path: Path) -> None:
+    out = tmp_path / "weights.safetensors"
+    arguments = ("train", "--arch=convnet", "--images=signs:train,n=40000,seed=3", f"--out={out}")
+    step = started(arguments)
+    step.cancel()
+    assert finished(step).failed == "cancelled; finished stages are kept"
+    assert step.process.returncode == 130
+    background.forget(arguments)
+
+
+def test_a_command_that_does_not_listen_at_all_is_ended(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    code = "import signal, sys, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    script(
+        monkeypatch,
+        tmp_path,
+        f"{code}print('deaf: 1 of 2', file=sys.stderr, flush=True)\ntime.sleep(60)",
+    )
+    monkeypatch.setattr(background, "GRACE", 0.3)
+    step = started(("deaf", str(tmp_path)))
+    step.cancel()
+    step.cancel()
+    assert finished(step).process.returncode == -signal.SIGKILL
+    background.forget(("deaf", str(tmp_path)))
 
 
 def test_commands_report_every_step_when_asked(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ from dashboard.jobs.forms import FORMS
 from dashboard.jobs.options import as_settings, command_options, written
 from dashboard.jobs.orders import check_name, check_new, plan_of
 from dashboard.jobs.record import Order
+from dashboard.pages.lab_filled import studies
+from dashboard.pages.lab_form import command_lines
 from tests.job_orders import tiny_experiment
+from tests.workspaces import put_study
 
 COMPARE: dict[str, Any] = {
     "teacher": "t.safetensors", "student": ["s.safetensors"], "images": "signs:test",
@@ -126,6 +130,22 @@ def test_studies_are_those_of_the_workspace(tmp_path: Path) -> None:
     order = Order(kind="audit", name="x", values={"inputs": {"study": "in"}})
     assert plan_of(order, space).commands == (("audit", "in"),)
     assert plan_of(order, space).study == "in"
+
+
+def test_a_study_may_be_called_whatever_can_be_seen(tmp_path: Path) -> None:
+    name = "日本 & 2nd try"
+    put_study(tmp_path, name)
+    for kind in ("audit", "screen"):
+        inputs = {"study": name, "images": "signs:test"}
+        plan = plan_of(Order(kind=kind, name=name, values={"inputs": inputs}), tmp_path)
+        assert plan.study == name
+        assert name in " ".join(plan.commands[0])
+        assert shlex.split(command_lines(tmp_path, plan))[2:] == ["distillscope", *plan.commands[0]]
+    for hostile in ("-x", "--trust-code=x"):
+        put_study(tmp_path, hostile)
+        with pytest.raises(InputError, match="no study"):
+            plan_of(Order(kind="audit", name="x", values={"inputs": {"study": hostile}}), tmp_path)
+    assert studies(tmp_path) == [name]
 
 
 def test_what_is_required_is_asked_for_in_the_words_of_the_command(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import shlex
 import shutil
 import stat
 import struct
@@ -311,12 +312,13 @@ def test_encrypted_and_rare_methods_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    study, out = publish(tmp_path / "study"), tmp_path / "out" / "study.zip"
+    study, out = publish(tmp_path / "my study, ü"), tmp_path / "für dich" / "日本.zip"
     assert _run(["pack", str(study.path), "--out", str(out), "--quiet"]) == 0
     assert study.digest in capsys.readouterr().out
-    there = tmp_path / "there"
+    there = tmp_path / "it's there & 標識"
     assert _run(["unpack", str(out), "--out", str(there), "--quiet"]) == 0
-    assert f"distillscope open {there}" in capsys.readouterr().out
+    command = capsys.readouterr().out.splitlines()[-1].partition(":  ")[2]
+    assert shlex.split(command) == ["distillscope", "open", str(there)]
     assert Study.open(there).digest == study.digest
 
 

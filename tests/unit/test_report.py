@@ -318,7 +318,7 @@ def test_limits_are_checked() -> None:
 def test_the_command(
     attacked_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "made" / "r.html"
+    out = tmp_path / "mein Bericht, ü" / "日本 é.html"
     asked = ["--student", "honest", "--left", "backdoored", "--condition", "trigger", "--seed", "3"]
     assert _run(["report", str(attacked_study), "--out", str(out), *asked]) == 0
     assert "MB" in capsys.readouterr().out

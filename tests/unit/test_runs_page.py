@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import unquote_plus
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -21,6 +22,7 @@ from dashboard.jobs.board import Board
 from dashboard.jobs.demo import demo_order
 from dashboard.jobs.orders import plan_of
 from dashboard.loading import STUDY_VARIABLE, WORKSPACE_VARIABLE
+from dashboard.server import is_workspace
 from tests.job_orders import end_all, sleeper
 from tests.unit.test_pages import charts, script, text_of
 from tests.workspaces import put_study
@@ -270,14 +272,47 @@ def test_a_clicked_cell_is_the_one_under_the_mouse(
     assert went == ["a"]
 
 
-def test_studies_of_a_deeper_sweep_come_with_their_command(open_runs: Open, space: Path) -> None:
-    (space / "rates").mkdir()
-    sweep(space / "rates")
+def test_studies_of_a_deeper_sweep_open_by_a_click_too(
+    open_runs: Open, space: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from analysis.store.workspace import Workspace
+    from dashboard.pages import runs_sweeps
+
+    put_study(space / "two rates", "a")
+    sweep(space / "two rates")
     at = sweeps(open_runs)
-    at.session_state["sweep_clicked"] = ("rates", ("a",))
+    at.session_state["sweep_clicked"] = ("two rates", ("a", "b"))
     at.run()
-    assert "one folder deeper" in text_of(at)
-    assert at.code[0].value == f"distillscope open {space / 'rates'}"
+    assert 'class="ds-link" href="./?study=two+rates%2Fa" target="_self">a</a>' in text_of(at)
+    assert "Not in two rates: b" in text_of(at)
+    went: list[str] = []
+    points = SimpleNamespace(selection=SimpleNamespace(points=[{"customdata": 0}]))
+    monkeypatch.setattr(runs_sweeps.st, "session_state", {"key": points})
+    monkeypatch.setattr(runs_sweeps.context, "go_to_study", went.append)
+    by_student: dict[str, Any] = {"evil": [SimpleNamespace(studies=("a",))]}
+    runs_sweeps._clicked(Workspace(space), "two rates", "key", by_student, "evil")
+    assert went == ["two rates/a"]
+
+
+def test_a_folder_that_holds_only_a_sweep_is_a_workspace(space: Path, tmp_path: Path) -> None:
+    put_study(tmp_path / "only" / "rates", "a")
+    assert not is_workspace(tmp_path / "only")
+    sweep(tmp_path / "only" / "rates")
+    assert is_workspace(tmp_path / "only")
+
+
+def test_names_with_anything_visible_are_listed_ticked_and_linked(
+    open_runs: Open, tmp_path: Path
+) -> None:
+    root = tmp_path / "Straßen und Wege"
+    names = ("head", "日本 の標識", "a&b <i>", "ä" * 120)
+    for name in names:
+        put_study(root, name)
+    at = tick(open_runs(root), *names)
+    assert "4 studies in Straßen und Wege" in text_of(at)
+    links = re.findall(r'href="\./\?study=([^"]+)"', text_of(at))
+    assert sorted(map(unquote_plus, links)) == sorted(names)
+    assert "4 studies chosen" in text_of(at)
 
 
 def test_a_damaged_sweep_is_a_message(open_runs: Open, space: Path) -> None:

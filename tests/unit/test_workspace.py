@@ -17,10 +17,15 @@ from dashboard import loading, server, thumbnails
 from dashboard.cli import main
 from dashboard.loading import STUDY_VARIABLE, WORKSPACE_VARIABLE
 from tests.unit.test_server import ask
+from tests.workspaces import put_study
 
 HOSTILE = (
     "", ".", "..", "../b", "b/..", "/etc", "a/../../x", "a\\b", ".hidden", "a\0b", "x" * 300,
     "missing", "file", "away",
+)  # fmt: skip
+UNUSUAL = (
+    "road signs, 2nd try", "Straßenschilder", "日本の標識", "a&b <i>=?#%+", "it's \"so\"",
+    "ä" * 127, "-x", "head",
 )  # fmt: skip
 
 
@@ -43,6 +48,48 @@ def test_names_are_those_of_whole_studies_inside(space: Path) -> None:
     assert Workspace(space).names() == ("a", "b")
     assert Workspace(space).path("b") == space / "b"
     assert Workspace(space / "missing").names() == ()
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_a_name_may_hold_whatever_can_be_seen(name: str, tmp_path: Path) -> None:
+    root = tmp_path / "Straßen und Wege"
+    put_study(root, name)
+    workspace = Workspace(root)
+    assert workspace.names() == workspace.beside(name) == (name,)
+    assert workspace.name_of(workspace.path(name)) == name
+    (summary,) = workspace.summaries()
+    assert (summary.folder, summary.usable) == (name, True)
+
+
+def test_a_name_that_is_none_is_listed_with_the_reason(tmp_path: Path) -> None:
+    for name in ("back\\slash", "bell\a", " before", "behind ", "\u202eesrever"):
+        put_study(tmp_path, name)
+    assert Workspace(tmp_path).names() == ()
+    problems = [str(summary.problem) for summary in Workspace(tmp_path).summaries()]
+    assert [problem.partition(". ")[0] for problem in problems] == [
+        "The folder's name cannot stand in an address"
+    ] * 5
+
+
+def test_studies_of_a_sweep_are_named_with_its_folder(tmp_path: Path) -> None:
+    space, deep = tmp_path / "space", tmp_path / "space" / "two rates"
+    for root, name in ((space, "a"), (space, "b"), (deep, "a")):
+        put_study(root, name)
+    put_study(space / "no sweep", "a")
+    workspace = Workspace(space)
+    with pytest.raises(StudyError, match="there is no study"):
+        workspace.path("two rates/a")
+    (deep / "sweep.csv").write_text("student\n")
+    assert workspace.path("two rates/a") == deep / "a"
+    assert workspace.name_of(deep / "a") == "two rates/a"
+    assert workspace.names("two rates") == workspace.beside("two rates/a") == ("two rates/a",)
+    assert workspace.names() == workspace.beside("a") == ("a", "b")
+    (tmp_path / "sweep.csv").write_text("student\n")
+    (space / "out").symlink_to(tmp_path, target_is_directory=True)
+    assert workspace.names("no sweep") == workspace.names("..") == workspace.names("out") == ()
+    for name in ("no sweep/a", "two rates/../a", "two rates/", "/a", "two rates//a", "out/space"):
+        with pytest.raises(StudyError, match="there is no study"):
+            workspace.path(name)
 
 
 @pytest.mark.parametrize("name", HOSTILE)

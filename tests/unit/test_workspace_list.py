@@ -77,14 +77,14 @@ def test_damaged_studies_are_listed_with_the_reason(workspace: Workspace) -> Non
     data["records"]["measures/alpha/clean"]["agreement"] = {"value": "x", "low": 0, "high": 1}
     data["records"]["audit/alpha"] = "bad"
     (put_study(workspace.root, "strange") / "study.json").write_text(json.dumps(data))
-    put_study(workspace.root, "a name with spaces")
+    put_study(workspace.root, "a name with a \\")
     entries = {entry.folder: entry for entry in workspace.summaries()}
     assert len(entries) == 8
     for name in broken:
         assert entries[name].problem
         assert not entries[name].usable
     assert "schema 99" in str(entries["newer"].problem)
-    assert "Rename it" in str(entries["a name with spaces"].problem)
+    assert "Rename it" in str(entries["a name with a \\"].problem)
     assert entries["strange"].students[0].values == {}
     assert entries["strange"].students[0].verdict is None
 
