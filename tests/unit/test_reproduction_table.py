@@ -187,7 +187,7 @@ def test_the_document_tells_failures_missing_cells_and_spread(tmp_path: Path) ->
     assert "old" not in text
     assert "**works in 1**" in text
     assert "**fails in 2**" in text
-    assert "It fails with: rate 0.5 %; rate 5 %." in text
+    assert "It fails with: rate 1 %; rate 2.5 %." in text
     assert "| rate | 10 % | not run |" in text
     assert "61.0 [60.0, 62.0]" in text  # accuracy: mean, lowest, highest of three seeds
     assert "| honest distillation | 3 | 1.0 [1.0, 1.0] |" in text
