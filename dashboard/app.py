@@ -11,6 +11,7 @@ import streamlit as st
 from analysis.errors import DistillscopeError
 from analysis.store.study import Study
 from dashboard import bar, context, loading, messages, saving
+from dashboard.components.scheme import follow_scheme
 from dashboard.guard import shown_in_place
 from dashboard.pages import (
     audit,
@@ -95,6 +96,7 @@ def main() -> None:
     st.set_page_config(page_title="Distillscope", page_icon=str(STATIC / "icon.svg"), layout="wide")
     colors = palette(st.context.theme.type)
     messages.style(colors)
+    follow_scheme(colors.name)
     st.logo(str(STATIC / f"logo-{colors.name}.svg"), size="large")
     context.navigate(
         {
