@@ -40,7 +40,11 @@ def context_bar(view: View) -> Any:
         classes = count_of(len(view.class_names), "class", "classes")
         shown = thousands(len(view.pair))
         of = f" of {thousands(len(view.all))}" if view.selection.filtered else ""
-        st.html(f'<span class="ds-label">{shown}{of} images · {classes}</span>', width="content")
+        st.html(
+            f'<span class="ds-label">{shown}{of} images<span class="ds-classes"> · {classes}</span>'
+            "</span>",
+            width="content",
+        )
         return st.container(width="content")
 
 

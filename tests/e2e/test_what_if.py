@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from analysis.store import Study
+from tests.e2e.test_accessibility import CUT, SIDEWAYS
 from tests.e2e.test_journey import WATCH, serving
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -75,6 +76,10 @@ def test_a_sticker_is_placed_watched_explained_and_kept(page: Any, own_study: Pa
     bars(page, but=first)
     page.get_by_text(ANSWERED).wait_for()
     page.locator(".ds-region").first.wait_for()
+    page.set_viewport_size({"width": 1280, "height": 1200})
+    page.get_by_text("earth mover").first.wait_for()
+    assert page.evaluate(SIDEWAYS) <= 0
+    assert page.evaluate(CUT) == []
 
     page.locator(f".st-key-pick_method{CURRENT}").click()
     page.get_by_role("option", name="Input times gradient").click()
