@@ -58,7 +58,7 @@ def headline_sentence(
 
 
 def neighbors_line(names: Sequence[str], answers: Sequence[str]) -> str:
-    """How many of the neighbors carry each of ``answers``: ``6 of 6 “stop”, 0 of 6 “80”``."""
+    """How many of the neighbors carry each of ``answers``: ``6 of 6 “stop”, 0 “80”``."""
     wanted = list(dict.fromkeys(answers))
-    counts = (f"{names.count(answer)} of {len(names)} “{escaped(answer, 20)}”" for answer in wanted)
-    return ", ".join(counts)
+    counts = (f"{names.count(answer)} “{escaped(answer, 20)}”" for answer in wanted)
+    return ", ".join(counts).replace(" ", f" of {len(names)} ", 1)

@@ -101,4 +101,5 @@ def _label_ends(figure: go.Figure, end: float, curves: Sequence[Curve], colors: 
         figure.add_annotation(
             x=end, y=place, text=charted(curve.name, 22), showarrow=False, xanchor="right",
             yanchor="middle", font={"size": 11, "color": _color(curve.role, colors)},
+            bgcolor=colors.background,  # where the line of now runs through it
         )  # fmt: skip

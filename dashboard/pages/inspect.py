@@ -46,7 +46,7 @@ def _image(view: View) -> None:
     asking = live.Asking()
     shown = look(view, asking)
     st.session_state.setdefault(_NOW, {})["sample"] = shown.sample
-    left, middle, right = st.columns([5.2, 14, 6], gap="large")
+    left, middle, right = st.columns([5.6, 14, 6.4], gap="medium")
     with middle:
         above, below = st.container(), st.container()
     # In the order in which answers come, not from top to bottom: what is drawn is on the screen.

@@ -177,7 +177,9 @@ def epochs_section(look: Look) -> None:
     answer = look.answer(look.student)
     found = _by_epoch(look, rows)
     name, whose = escaped(look.names[answer], 24), escaped(look.sides.the_right)
-    messages.section("When did it learn this?", f"Probability of “{name}” by epoch of {whose}, %.")
+    messages.section(
+        "When did it learn this?", f"Probability of “{name}” by epoch of {whose},&nbsp;%."
+    )
     if found is None:
         messages.empty("Being measured", f"{len(rows)} epochs answer this image.")
         return

@@ -22,7 +22,7 @@ from dashboard import live, messages, missing
 from dashboard.context import choose
 from dashboard.figures import attributions
 from dashboard.figures.measures import term
-from dashboard.figures.numbers import THIN, escaped, percent, thousands, visible
+from dashboard.figures.numbers import MINUS, THIN, escaped, percent, thousands, visible
 from dashboard.pages.inspect_look import Look, stored_maps
 from dashboard.pages.inspect_maps import LABEL, OWN, PARTS, Choice, nearest_mapped, shown_maps
 from dashboard.pages.inspect_trust import agreement_row, trust_rows
@@ -39,7 +39,9 @@ def pixels_section(look: Look) -> None:
     """The three maps on one scale, how alike they are, what they are worth."""
     choice: Choice = st.session_state.setdefault(_STATE, Choice())
     shown = shown_maps(look, choice)
-    head = st.container(key="pixels_head")
+    head = st.container(
+        horizontal=True, vertical_alignment="bottom", gap="medium", key="pixels_head"
+    )
     _pickers(look, choice)
     if shown.explanation is None:
         with head:
@@ -70,18 +72,13 @@ def _pickers(look: Look, choice: Choice) -> None:
         classes.insert(1, LABEL)
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="pickers"):
         titles = {name: card.title for name, card in METHOD_CARDS.items()}
-        _picker("method", list(titles), choice.method, titles.__getitem__, off, 176)
+        _picker("method", list(titles), choice.method, titles.__getitem__, off, 170)
         if find_card(choice.method).uses_baseline:
             baselines = list(BASELINE_DESCRIPTIONS)
-            _picker("baseline", baselines, choice.baseline, "{} baseline".format, off, 142)
+            _picker("baseline", baselines, choice.baseline, "{} baseline".format, off, 138)
         _picker("explained", classes, choice.explained, _class_words(look), off, 126)
-        formulas = dict(PAIR_FORMULAS)
+        formulas = {n: f.replace(" - ", f" {MINUS} ") for n, f in PAIR_FORMULAS.items()}
         _picker("scalar", list(formulas), choice.scalar, formulas.__getitem__, off, 132)
-        st.session_state["pick_over_image"] = choice.over_image
-        st.toggle(
-            "Overlay", key="pick_over_image", help="Draw the maps over the image",
-            disabled=look.pixels is None, on_change=_picked, args=("over_image",),
-        )  # fmt: skip
 
 
 def _class_words(look: Look) -> Callable[[int | str], str]:
@@ -114,12 +111,17 @@ def _head(look: Look, choice: Choice, record: AttributionMaps, limit: float) -> 
     colors = look.view.colors
     ramp = messages.ramp(colors.signed if record.signed else colors.divergence)
     ends = ("against", "for") if record.signed else ("0", "most")
-    formula = escaped(PAIR_FORMULAS[choice.scalar])
-    messages.section(
-        "Which pixels",
-        f"One scale for all three, ±{limit:.2g}; the pair explains {formula}. "
-        f"<span style='float:right;white-space:nowrap'>{ends[0]}{ramp}{ends[1]}</span>",
-    )
+    with st.container(width="stretch"):
+        messages.section(
+            "Which pixels",
+            f"One scale for all three, ±{limit:.2g}. "
+            f"<span style='float:right;white-space:nowrap'>{ends[0]}{ramp}{ends[1]}</span>",
+        )
+    st.session_state["pick_over_image"] = choice.over_image
+    st.toggle(
+        "Overlay", key="pick_over_image", help="Draw the maps over the image",
+        disabled=look.pixels is None, on_change=_picked, args=("over_image",),
+    )  # fmt: skip
 
 
 def _marks(look: Look, part: str) -> tuple[str, str]:
@@ -206,7 +208,7 @@ def _mass(look: Look, values: np.ndarray) -> str:
         return ""
     share = float(mass_inside(values[None], look.region)[0])
     named = {"sticker": "the sticker", "picture": "the picture"}
-    where = named.get(look.what_if.kind, "the change") if look.edits else "the changed pixels"
+    where = named.get(look.what_if.kind, "the change") if look.edits else "the change"
     words = f"{percent(share, 0)}{THIN}% of the mass" if np.isfinite(share) else "an empty map"
     area = f"{percent(float(look.region.mean()), 0)}{THIN}% of the area"
     return (

@@ -404,7 +404,7 @@ def test_where_everything_differs_the_sentence_says_who_is_right() -> None:
 
 def test_neighbors_are_counted_for_both_answers() -> None:
     line = sentences.neighbors_line(["stop", "stop", "80"], ["stop", "80"])
-    assert line == "2 of 3 “stop”, 1 of 3 “80”"
+    assert line == "2 of 3 “stop”, 1 “80”"
     assert sentences.neighbors_line(["stop"], ["stop", "stop"]) == "1 of 1 “stop”"
 
 

@@ -87,6 +87,7 @@ def test_names_of_a_sweep_do_not_lie_on_one_another() -> None:
     assert heights[0] >= 0
     assert heights[-1] <= 100
     assert figure.layout.shapes[0].x0 == 7.5
+    assert {note.bgcolor for note in figure.layout.annotations} == {LIGHT.background}
 
 
 @pytest.mark.parametrize("colors", [LIGHT, DARK])
