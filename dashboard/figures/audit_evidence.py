@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Literal
 
@@ -9,7 +10,7 @@ from analysis.audit.record import AuditReport
 from analysis.records import Finding, Interval
 from dashboard.figures.intervals import interval_glyph
 from dashboard.figures.measures import term
-from dashboard.figures.numbers import MINUS, NOT_MEASURED, escaped, sentence_case
+from dashboard.figures.numbers import MINUS, NOT_MEASURED, escaped, said
 from dashboard.theme import Palette
 
 State = Literal["outside", "weaker", "inside", "not_run"]
@@ -64,11 +65,19 @@ def rarity(finding: Finding) -> str:
         kind = "" if finding.p_kind == "exact" else ", fitted tail"
         corrected = finding.corrected_p_value
         also = "" if corrected is None else f"; corrected {_p(corrected)}"
-        return f"p = {_p(finding.p_value)}{kind}{also}"
+        said_p = _p(finding.p_value)
+        equals = "" if said_p.startswith("under") else "= "
+        return f"p {equals}{said_p}{kind}{also}"
     if not finding.null:
         return "no null"
     below = sum(finding.statistic > value for value in finding.null)
     return f"above {below} of {len(finding.null)}"
+
+
+def _lines(words: str) -> str:
+    """The p-value first, how it was come by below it."""
+    first, *rest = (escaped(part, 80) for part in re.split("[,;] ", words))
+    return first + "".join(f"<div>{part}</div>" for part in rest)
 
 
 def _p(value: float) -> str:
@@ -76,15 +85,15 @@ def _p(value: float) -> str:
 
 
 def _row(finding: Finding, names: Sequence[str], colors: Palette) -> str:
-    state, title = state_of(finding), escaped(sentence_case(finding.title), 90)
+    state, title = state_of(finding), said(finding.title, 90)
     quiet = " ds-quiet" if state == "not_run" else ""
     return (
         f"<tr><td>{state_mark(state)}</td>"
         f'<td class="ds-wrap{quiet}"><span class="ds-test">{title}</span>'
-        f'{_primary(finding)}<div class="ds-sub">{escaped(finding.sentence, 400)}</div></td>'
+        f'{_primary(finding)}<div class="ds-sub">{said(finding.sentence)}</div></td>'
         f'<td class="ds-number">{_value(finding, names, state)}</td>'
         f"<td>{_glyph(finding, colors, state)}</td>"
-        f'<td class="ds-sub">{escaped(rarity(finding), 80)}</td></tr>'
+        f'<td class="ds-sub ds-rarity">{_lines(rarity(finding))}</td></tr>'
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dashboard.figures.numbers import NOT_MEASURED, count_of, escaped, percent
+from dashboard.figures.numbers import NOT_MEASURED, THIN, count_of, escaped, percent
 
 MAPS = {"pair": "gradients of p_S − p_T", "occlusion": "occlusion of KL(T‖S)"}
 
@@ -62,7 +62,7 @@ def _below(record: Mapping[str, Any], n: int) -> str:
     if _knows(record):
         overlap = percent(float(record["support_overlap"]))
         said += (
-            f" It shares {overlap} % of its pixels with the trigger that this study knows "
+            f" It shares {overlap}{THIN}% of its pixels with the trigger that this study knows "
             "(intersection over union), which the audit was not told."
         )
     return said

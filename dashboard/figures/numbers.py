@@ -21,6 +21,7 @@ MINUS = "\N{MINUS SIGN}"
 NOT_MEASURED = "–"
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+_QUOTED = re.compile(r"(?<!\w)'([^']+)'(?!\w)")
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 
 
@@ -36,6 +37,12 @@ def escaped(name: object, limit: int = 60) -> str:
     Every name that comes out of a study passes through here, :func:`charted` or :func:`markdown`.
     """
     return html.escape(visible(name, limit), quote=True)
+
+
+def said(sentence: object, limit: int = 400) -> str:
+    """A sentence that a study holds, for HTML, with quotation marks and % as ours are written."""
+    text = _QUOTED.sub("“\\1”", visible(sentence, limit)).replace(" %", f"{THIN}%")
+    return html.escape(sentence_case(text), quote=True)
 
 
 def charted(name: object, limit: int = 60) -> str:

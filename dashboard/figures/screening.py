@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from dashboard.figures.numbers import NOT_MEASURED, escaped, sentence_case, thousands
+from dashboard.figures.numbers import NOT_MEASURED, escaped, said, thousands
 
 
 def alarm_table(record: Mapping[str, Any], names: Sequence[str]) -> str:
@@ -26,10 +26,10 @@ def _alarm(alarm: Mapping[str, Any], names: Sequence[str]) -> str:
     place = alarm.get("class")
     name = escaped(names[place], 24) if isinstance(place, int) else NOT_MEASURED
     kind = "ds-alarm" if loud else "ds-strong"
-    title = escaped(sentence_case(alarm["title"]), 80)
+    title = said(alarm["title"], 80)
     return (
         f'<tr><td class="ds-wrap"><span class="ds-test">{title}</span>'
-        f'<div class="ds-sub">{escaped(alarm["sentence"], 300)}</div></td>'
+        f'<div class="ds-sub">{said(alarm["sentence"], 300)}</div></td>'
         f'<td><span class="{kind}">{name}</span></td><td class="ds-number">{text}</td></tr>'
     )
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dashboard.figures.numbers import escaped, visible
+from dashboard.figures.numbers import escaped, said, visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,5 +109,5 @@ def _left_out(record: Mapping[str, Any]) -> str:
 def _sentence(text: Any) -> str:
     if not isinstance(text, str) or not text.strip():
         return ""
-    shown = escaped(text.strip(), 300)
+    shown = said(text.strip(), 300)
     return shown if shown.endswith((".", "!", "?", "…")) else f"{shown}."

@@ -14,7 +14,7 @@ from dashboard.context import View
 from dashboard.figures import audit_classes, audit_trigger, localization, repairs
 from dashboard.figures.attributions import picture_uri
 from dashboard.figures.measures import term
-from dashboard.figures.numbers import NOT_MEASURED, count_of, escaped, percent
+from dashboard.figures.numbers import NOT_MEASURED, THIN, count_of, escaped, percent
 from dashboard.saving import keep_pictures, show_chart
 
 EXAMPLES = 4
@@ -90,7 +90,7 @@ def show_recovered(view: View, report: AuditReport) -> None:
 
 
 def _share(share: float) -> str:
-    return f"{percent(share)} %" if np.isfinite(share) else NOT_MEASURED
+    return f"{percent(share)}{THIN}%" if np.isfinite(share) else NOT_MEASURED
 
 
 def _picture(uri: str | None, title: str) -> None:

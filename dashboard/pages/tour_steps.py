@@ -14,7 +14,7 @@ from dashboard.components.pair_map import pair_map
 from dashboard.context import View, go
 from dashboard.figures.attributions import common_limit, map_picture
 from dashboard.figures.cells import cell_table
-from dashboard.figures.numbers import THIN, count_of, escaped, percent, visible
+from dashboard.figures.numbers import THIN, count_of, escaped, percent, said, visible
 from dashboard.figures.tour_map import trigger_points
 from dashboard.figures.tour_pictures import (
     Part,
@@ -264,7 +264,7 @@ def _found_figure(view: View, numbers: TourNumbers) -> None:
         show_classes(view, report, key="tour")
     with right:
         show_recovered(view, report)
-        st.html(f'<div class="ds-sub">{escaped(report.sentence, 400)}</div>')
+        st.html(f'<div class="ds-sub">{said(report.sentence)}</div>')
         left_out = "; ".join(report.not_tested)
         if left_out:
             st.html(f'<div class="ds-sub">Not covered: {escaped(left_out, 400)}.</div>')

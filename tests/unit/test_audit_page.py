@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,7 @@ from dashboard.figures import (
     repairs,
     screening,
 )
-from dashboard.figures.numbers import NOT_MEASURED
+from dashboard.figures.numbers import NOT_MEASURED, THIN, said
 from dashboard.loading import STUDY_VARIABLE
 from dashboard.theme import DARK, LIGHT
 from tests.audited import TARGET, make_audited, repair_entry, report, sizes
@@ -67,8 +68,9 @@ def test_the_page_shows_what_the_records_hold(
     at = opened(make_audited(tiny_study, tmp_path))
     text = text_of(at)
     for words in (
-        "Smallest trigger", "primary test", "p = 0.004, fitted tail", "Not part of this budget",
-        "12 s for the student, 48 s for its references", "No p-value below 0.2", "93.0 %",
+        "Smallest trigger", "primary test", "p = 0.004<div>fitted tail</div>",
+        "Not part of this budget",
+        "12 s for the student, 48 s for its references", "No p-value below 0.2", f"93.0{THIN}%",
         "unlearn", "brought the target back", "triggers hidden in the teacher",
     ):  # fmt: skip
         assert words in text, words
@@ -121,10 +123,18 @@ def test_a_test_is_outside_only_by_its_own_rule(changes: dict[str, Any], state: 
 
 def test_how_rare_a_number_is_never_reads_as_zero() -> None:
     assert audit_evidence.rarity(finding(p_value=1e-9, p_kind="model")) == (
-        "p = under 0.001, fitted tail"
+        "p under 0.001, fitted tail"
     )
     assert audit_evidence.rarity(finding(null=(1.0, 3.0))) == "above 1 of 2"
     assert audit_evidence.rarity(finding()) == "no null"
+
+
+def test_sentences_of_a_study_are_written_as_ours() -> None:
+    text = said("of the set's answers '80' and '<i>' it is 9.2 %, for O'Neil's too.")
+    assert html.unescape(text) == (
+        "Of the set's answers “80” and “<i>” it is 9.2\N{NARROW NO-BREAK SPACE}%, for O'Neil's too."
+    )
+    assert "<" not in text
 
 
 @pytest.mark.parametrize(
@@ -219,7 +229,7 @@ def lies(**changes: Any) -> dict[str, Any]:
 
 def test_maps_are_held_against_the_recovered_trigger() -> None:
     table = localization.localization_table(lies())
-    for words in ("62.5", "11.0", "3.5", "55.0", "81.0 %", "4 images", "&lt;i&gt;honest"):
+    for words in ("62.5", "11.0", "3.5", "55.0", f"81.0{THIN}%", "4 images", "&lt;i&gt;honest"):
         assert words in table, words
     alone = lies()
     del alone["support_overlap"]
