@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from dashboard.loading_runs import Run
 from dashboard.theme import Palette
 
 _LONGEST = 160
+_DIGEST = re.compile(r"[0-9a-f]{32,64}")
 
 
 def headline_side_by_side(runs: Sequence[Run], colors: Palette) -> str:
@@ -52,7 +54,8 @@ def _row(runs: Sequence[Run], name: str, measure: str, colors: Palette) -> str:
             continue
         known = known or measure in student.values
         mark = verdict_mark(student) if measure == "attack_success_rate" else ""
-        cells += f"<td>{mark}{value_cell(run, student, measure, colors)}</td>"
+        value = value_cell(run, student, measure, colors)
+        cells += f'<td><div class="ds-beside-value">{value}{mark}</div></td>'
     if not known:
         return ""
     return f'<tr><td><span class="ds-square"></span>{escaped(name, 40)}</td>{cells}</tr>'
@@ -61,9 +64,16 @@ def _row(runs: Sequence[Run], name: str, measure: str, colors: Palette) -> str:
 def settings_table(runs: Sequence[Run], settings: Sequence[Setting], *, everything: bool) -> str:
     """A table with a column per study; where studies differ the row is marked in shape and weight.
 
-    Without ``everything`` only rows that differ are there.
+    Without ``everything`` only rows that differ are there, and of a student that not every study
+    has only its role: the rest would be its whole recipe against nothing.
     """
-    shown = [setting for setting in settings if everything or setting.differs]
+    lonely = {s.group for s in settings if s.key == "role" and ABSENT in s.values}
+    shown = [
+        setting
+        for setting in settings
+        if everything
+        or (setting.differs and (setting.group not in lonely or setting.key == "role"))
+    ]
     body, group = "", None
     for setting in shown:
         if setting.group != group:
@@ -77,9 +87,9 @@ def settings_table(runs: Sequence[Run], settings: Sequence[Setting], *, everythi
 def _setting(setting: Setting) -> str:
     usual = setting.values[0]
     cells = "".join(
-        f'<td title="{escaped(_text(value), 600)}"'
-        f"{_mark(value, usual) if setting.differs else ''}>{escaped(_text(value), _LONGEST)}</td>"
-        for value in setting.values
+        f'<td title="{escaped(text, 600)}"'
+        f"{_mark(value, usual) if setting.differs else ''}>{escaped(_short(text), _LONGEST)}</td>"
+        for value, text in ((value, _text(value)) for value in setting.values)
     )
     kind = ' class="ds-differs"' if setting.differs else ""
     return f"<tr{kind}><td>{escaped(_title(setting.key), 80)}</td>{cells}</tr>"
@@ -91,6 +101,11 @@ def _mark(value: Any, usual: Any) -> str:
 
 def _title(key: str) -> str:
     return str(sentence_case(key.replace("_", " ").replace(".", ": ")))
+
+
+def _short(text: str) -> str:
+    """The beginning of a digest, which tells two apart; anything else as it is."""
+    return f"{text[:12]}…" if _DIGEST.fullmatch(text) else text
 
 
 def _text(value: Any) -> str:

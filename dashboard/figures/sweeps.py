@@ -48,7 +48,7 @@ def sweep_map(
         update(
             title_text=charted(key), tickvals=list(range(len(levels))),
             ticktext=[level_text(level) for level in levels], showgrid=False,
-            range=[-0.5, len(levels) - 0.5], automargin=True,
+            range=[-0.5, len(levels) - 0.5], automargin=True, ticks="",
         )  # fmt: skip
     figure.update_layout(margin={"l": 60, "r": 8, "t": 8, "b": 46}, clickmode="event+select")
     return figure

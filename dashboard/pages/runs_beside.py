@@ -31,7 +31,7 @@ def show_beside(runs: Sequence[Run]) -> None:
         runs = runs[:MOST]
     messages.section(
         "How do they come out?",
-        "Value and 95 % interval, in front of the study's own reference students where there are "
+        "Value and 95 % interval, in front of the study’s own reference students where there are "
         "any. Students are matched by name.",
     )
     st.html(headline_side_by_side(runs, palette(st.context.theme.type)))
@@ -42,7 +42,8 @@ def show_beside(runs: Sequence[Run]) -> None:
             messages.section(
                 "What was done differently?",
                 f"{len(different)} of {len(settings)} settings differ: of the study, its "
-                "configuration and each student's recipe.",
+                "configuration and each student’s recipe. Of a student that not every study has "
+                "only the role is shown.",
             )
         everything = st.toggle("All settings", key="runs_all_settings")
     if not different and not everything:

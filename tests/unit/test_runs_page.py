@@ -14,9 +14,11 @@ from urllib.parse import unquote_plus
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from analysis.store.differences import ABSENT, Setting
 from analysis.store.tags import load_tags
 from analysis.study.sweep import table_text
 from dashboard import thumbnails
+from dashboard.figures.side_by_side import settings_table
 from dashboard.jobs import board as board_module
 from dashboard.jobs.board import Board
 from dashboard.jobs.demo import demo_order
@@ -155,6 +157,22 @@ def test_side_by_side_shows_what_differs(open_runs: Open) -> None:
     assert "Objective: temperature" not in shown
     at.toggle(key="runs_all_settings").set_value(True).run()
     assert "Objective: temperature" in text_of(at)
+
+
+def test_of_a_student_that_one_study_lacks_only_the_role_is_shown() -> None:
+    digest = "0123456789abcdef" * 4
+    settings = [
+        Setting(group="shared", key="role", values=("subject", "subject")),
+        Setting(group="shared", key="teacher.digest", values=(digest, "f" * 64)),
+        Setting(group="alone", key="role", values=("control", ABSENT)),
+        Setting(group="alone", key="epochs", values=(40, ABSENT)),
+    ]
+    text = settings_table([], settings, everything=False)
+    assert "Role" in text
+    assert "Epochs" not in text
+    assert ">0123456789ab…<" in text
+    assert f'title="{digest}"' in text
+    assert "Epochs" in settings_table([], settings, everything=True)
 
 
 def test_a_study_that_is_taken_away_meanwhile_leaves_the_comparison(
