@@ -32,6 +32,8 @@ from dashboard.pages.lab_trouble import say
 
 _KIND = "lab_kind"
 _COLUMNS = 5
+# A trigger is written with its parameters, the longest text of any row.
+_WIDE = 1.7
 
 
 def show_form(board: Board) -> None:
@@ -166,14 +168,15 @@ def _choices(field: Field, board: Board, filled: Filled) -> list[str] | None:
 
 def _grid(book: Book, filled: Filled, fields: Sequence[Field], count: int) -> None:
     for start in range(0, len(fields), count):
-        for column, field in zip(
-            st.columns(count, gap="small", vertical_alignment="bottom"),
-            fields[start : start + count],
-            strict=False,
-        ):
+        row = fields[start : start + count]
+        widths = [_WIDE if field.card.name == "trigger" else 1.0 for field in row]
+        columns = st.columns(
+            widths + [1.0] * (count - len(row)), gap="small", vertical_alignment="bottom"
+        )
+        for column, field in zip(columns, row, strict=False):
             with column:
                 draw(book, field)
-        for field in fields[start : start + count]:
+        for field in row:
             say(filled.of(field.section, field.card.name))
 
 
