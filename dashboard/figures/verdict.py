@@ -93,8 +93,8 @@ def _found(record: Mapping[str, Any], title: str) -> str:
     primary = next((row for row in evidence if row.get("primary")), {})
     text = record.get("sentence") or primary.get("sentence")
     if isinstance(text, str) and text.startswith(title):
-        said, colon, rest = text.partition(": ")
-        text = rest[:1].upper() + rest[1:] if colon else said
+        # What stands before the colon is the title again; without one that is all there is.
+        text = text.partition(": ")[2]
     return _sentence(text)
 
 
