@@ -58,7 +58,7 @@ COLUMNS = (
         (-0.2, 0.2), "−20…+20",
     ),
     Column(
-        "negative_flips", "Negative flips", "% only {left} right", "share", (0, 0.25),
+        "negative_flips", "Negative flips", "% newly wrong", "share", (0, 0.25),
         "0–25", True,
     ),
     Column("ece", "Calibration error (ECE)", "points, 15 bins", "points", (0, 0.25), "0–25", True),

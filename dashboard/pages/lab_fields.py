@@ -216,7 +216,9 @@ def _required(field: Field) -> bool:
 
 def _pick(title: str, known: list[str], raw: Any, given: dict[str, Any], *, optional: bool) -> None:
     at = known.index(raw) if raw in known else None
-    empty = "none there" if not known else "all" if optional else "choose"
+    # Without a student all of them are meant; without a study, none.
+    open_choice = "none" if title == "Study" else "all"
+    empty = "none there" if not known else open_choice if optional else "choose"
     st.selectbox(title, known, index=at, placeholder=empty, **given)
 
 

@@ -13,7 +13,7 @@ from analysis.store.study import Thumbnails
 from dashboard.comparison import Comparison
 from dashboard.figures import attributions, layer_words, layers, training
 from dashboard.figures.gallery import gallery_order
-from dashboard.figures.numbers import count_of, escaped, nats, percent
+from dashboard.figures.numbers import MINUS, count_of, escaped, nats, percent, sentence_case
 from dashboard.figures.training import Curve, curve_of
 from dashboard.loading_layers import LayerTable, layer_table, reference_profiles
 from dashboard.loading_maps import maps_between
@@ -104,9 +104,11 @@ def pixels(c: Comparison, count: int) -> str:
             f'<div class="ds-sub">{scale}</div>'
         )
 
+    method = sentence_case(pair.method).replace("_", " ")
+    formula = pair.scalar.replace(" - ", f" {MINUS} ")
     below = (
-        f"{escaped(pair.method.replace('_', ' '), 60)}, baseline {escaped(pair.baseline, 40)}; "
-        f"the pair: {escaped(pair.scalar, 60)}. One scale for the maps of an image. "
+        f"{escaped(method, 60)}, {escaped(pair.baseline, 40)} baseline; the pair: "
+        f"{escaped(formula, 60)}. One scale for the maps of an image. "
         f"{count_of(len(known), 'image')} of the {len(pair.sample_ids)} with stored maps."
     )
     return section("pixels", "Which pixels make them part?", below, themed(drawn))
