@@ -21,6 +21,8 @@ pytestmark = pytest.mark.browser
 
 # While Streamlit draws the next run it keeps parts of the former one beside it for a moment.
 CURRENT = ':not([data-retained="true"], [data-retained="true"] *)'
+A_JOB = 900_000
+"""Milliseconds that a job may take: its worker yields to everybody else on the machine."""
 NAME, REPAIRED = "road-signs", "mended"
 SMALL = {
     "Distillation images *": "signs:train,n=320,seed=11",
@@ -94,7 +96,7 @@ def settings(page: Any) -> None:
 def open_result(page: Any, title: str) -> None:
     """Wait for the newest job, whose head says ``title``, and follow its link."""
     head = page.locator('[class*="st-key-jobhead_"]', has_text=title).and_(page.locator(CURRENT))
-    head.first.get_by_role("link", name="Open the study").click()
+    head.first.get_by_role("link", name="Open the study").click(timeout=A_JOB)
     page.locator(".st-key-context_bar").wait_for()
 
 
