@@ -44,7 +44,7 @@ MINUTES, CHANGES = 5.0, 1000
 WARM_UP, CHANGES_A_TAB, AT_ONCE = 100, 25, 2
 LAST_PART = {
     "Overview": "What the compression bought",
-    "Map": "Trustworthiness",
+    "Map": "Trustworthiness 0",
     "Inspect": "rank correlation",
 }
 """What the browser waits for: texts that only the page's last part holds."""
