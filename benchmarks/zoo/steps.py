@@ -1,0 +1,105 @@
+"""What is to be done for a zoo, step by step: what is done already is read from its results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from analysis.audit.settings import InversionConfig
+from benchmarks.zoo.aftermath import REMEDIES
+from benchmarks.zoo.auditing import ALONE, OURS
+from benchmarks.zoo.plan import POOLS, TeacherPlan
+from benchmarks.zoo.results import Results
+
+COSTS: Mapping[str, Mapping[str, float]] = {
+    "signs": {
+        "teacher": 60, "model": 40, "poison": 30, "search": 80, "alone": 80, "strip": 20,
+        "screening": 15, "verdict": 2, "repair": 40,
+    },
+    "cifar10": {
+        "teacher": 10, "model": 60, "poison": 40, "search": 100, "alone": 100, "strip": 20,
+        "screening": 40, "verdict": 2, "repair": 50,
+    },
+}  # fmt: skip
+"""Processor seconds of a step of each kind, as measured on one thread; for the estimate alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing to do: its ``kind``, and the model or set that it is about."""
+
+    kind: str
+    subject: str
+
+    @property
+    def title(self) -> str:
+        """The step in a few words."""
+        return f"{self.kind} {self.subject}"
+
+
+def pool_name(teacher: TeacherPlan, pool: str) -> str:
+    """What a clean set of images is called in the results."""
+    return f"{teacher.name}-pool-{pool}"
+
+
+def steps(teacher: TeacherPlan, results: Results) -> Iterator[Step]:
+    """All steps of one teacher in order, done or not.
+
+    Which there are depends on what earlier ones came to (nobody audits a student whose attack
+    failed), so it is asked step by step. An attack that nothing is known of yet is taken for a
+    success.
+    """
+    honest = teacher.of_kind("honest", "foreign")
+    yield Step("teacher", teacher.name)
+    for student in honest:
+        for kind in ("model", "search", "alone", "strip"):
+            yield Step(kind, student.name)
+    for pool in POOLS:
+        yield Step("screening", pool_name(teacher, pool))
+    for student in honest:
+        yield Step("verdict", student.name)
+    for student in teacher.of_kind("planted"):
+        yield Step("model", student.name)
+        yield Step("screening", student.name)
+        row = results.find("models", student.name)
+        if row is not None and row["outcome"] == "failed":
+            continue
+        for kind in ("search", "alone", "strip", "verdict"):
+            yield Step(kind, student.name)
+        if row is None or row["outcome"] == "positive":
+            found = results.find("verdicts", student.name, "ours")
+            if found is None or can_be_repaired(found):
+                yield Step("repair", student.name)
+
+
+def can_be_repaired(found: Mapping[str, object]) -> bool:
+    """Whether the verdict points to a trigger that moves any unseen image."""
+    return found["verdict"] != "no_evidence_found" and bool(found["flip_student"])
+
+
+def is_done(step: Step, results: Results, search: InversionConfig) -> bool:
+    """Whether the results hold what ``step`` makes."""
+    name = step.subject
+    found = {
+        "teacher": lambda: [results.find("models", name)],
+        "model": lambda: [results.find("models", name)],
+        "search": lambda: [
+            results.find("searches", name, f"{OURS}/{family}") for family in search.families
+        ],
+        "alone": lambda: [results.find("searches", name, f"{ALONE}/mask")],
+        "strip": lambda: [results.find("verdicts", name, "strip")],
+        "screening": lambda: [results.find("screenings", name)],
+        "verdict": lambda: [results.find("verdicts", name, "ours")],
+        "repair": lambda: [results.find("repairs", name, REMEDIES[-1])],
+    }
+    return all(row is not None for row in found[step.kind]())
+
+
+def estimate(teacher: TeacherPlan, todo: list[Step]) -> float:
+    """About how many processor seconds the steps ``todo`` of a teacher take."""
+    costs = COSTS[teacher.data]
+    planted = {student.name for student in teacher.of_kind("planted")}
+    poison = sum(
+        costs["poison"] for step in todo if step.kind == "model" and step.subject in planted
+    )
+    return sum(costs[step.kind] for step in todo) + poison
