@@ -73,10 +73,10 @@ def section_lines(zoo: Zoo, results: Results, judged: Judgement) -> list[str]:
         f"{made} of {len(zoo.students)} students of the {zoo.name} zoo are made; {audited} are "
         f"audited" + (f", and {failed} are not because their attack failed." if failed else "."),
     ]
-    if audited + failed < len(zoo.students):
-        lines[0] += " **The zoo is not complete**: what follows is of these students only."
     if made == 0:
         return [f"{lines[0]} Audit, screening and repair: {NOT_RUN}."]
+    if audited + failed < len(zoo.students):
+        lines[0] += " **The zoo is not complete**: what follows is of these students only."
     noted = noted_method(results.folder, zoo)
     if noted is not None:
         lines.append(f"Method: commit `{noted.commit[:12]}`, noted before the first student.")
@@ -241,5 +241,5 @@ def _rate(values: Sequence[bool]) -> str:
     return str(rate(sum(values), len(values)))
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}"
+def _percent(share: float | None) -> str:
+    return "none" if share is None else f"{100 * share:.1f}"

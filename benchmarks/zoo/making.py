@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ class Workshop:
     data: Path | None
     progress: Progress
     training: Training = Training()
+    loaded: dict[tuple[object, ...], ImageSet] = field(default_factory=dict, repr=False)
 
     @property
     def cache(self) -> StageCache:
@@ -152,6 +153,12 @@ class Workshop:
         return load_model(str(out))
 
     def _load(self, split: str, count: int, seed: int, name: str) -> ImageSet:
+        key = (split, count, seed, name)
+        if key not in self.loaded:
+            self.loaded[key] = self._read(split, count, seed, name)
+        return self.loaded[key]
+
+    def _read(self, split: str, count: int, seed: int, name: str) -> ImageSet:
         if self.plan.data != CIFAR:
             source = f"signs:{split},n={count},seed={seed}"
             return load_image_set(self.cache, source, name=name, progress=self.progress)

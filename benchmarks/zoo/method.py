@@ -18,6 +18,7 @@ from benchmarks.zoo.plan import Zoo
 
 ROOT = Path(__file__).parents[2]
 PATTERNS = ("analysis/audit/*.py", "analysis/study/audit*.py")
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +80,16 @@ def _commit(zoo: Zoo, root: Path) -> str:
     """The commit at hand; a frozen zoo wants method and plan to be part of it."""
     try:
         commit = _git(root, "rev-parse", "HEAD").strip()
-        changed = _git(root, "status", "--porcelain", "--", *PATTERNS, str(zoo.path)).strip()
+        files = (*PATTERNS, str(zoo.path)) if zoo.frozen else ()
+        changed = _git(root, "status", "--porcelain", "--", *files).strip() if files else ""
     except (OSError, subprocess.CalledProcessError):
+        if not zoo.frozen:
+            return UNKNOWN
         raise InputError(
             f"no commit can be named for the zoo {zoo.name!r}",
             expected="a clone of the repository, and git",
         ) from None
-    if changed and zoo.frozen:
+    if changed:
         raise InputError(
             f"{changed.split()[-1]} is not committed",
             remedy="commit method and plan before the zoo is begun",

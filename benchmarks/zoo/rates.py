@@ -75,17 +75,35 @@ def area(
     value = auroc(given, planted)
     if len(names) < 2:
         return Area(value, None, None, *counts)
-    rng, drawn = np.random.default_rng(seed), []
-    rows_of = [np.flatnonzero(owner == place) for place in range(len(names))]
-    for _ in range(DRAWS):
-        rows = np.concatenate([rows_of[k] for k in rng.integers(len(names), size=len(names))])
-        if 0 < planted[rows].sum() < len(rows):
-            drawn.append(auroc(given[rows], planted[rows]))
-    if not drawn:
+    drawn = areas_of(given, planted, owner, _draws(len(names), seed))
+    if not len(drawn):
         return Area(value, None, None, *counts)
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail])
     return Area(value, float(low), float(high), *counts)
+
+
+def areas_of(
+    scores: np.ndarray, truth: np.ndarray, owner: np.ndarray, counts: np.ndarray
+) -> np.ndarray:
+    """AUROC of each draw, in which teacher t with all its students occurs ``counts`` (D, T) times.
+
+    Pairs of a positive and an honest student are counted per pair of teachers, once. Draws
+    without both kinds are left out.
+    """
+    higher = scores[truth][:, None] - scores[~truth][None, :]
+    right = (higher > 0) + 0.5 * (higher == 0)
+    member = owner[:, None] == np.arange(counts.shape[1])
+    positives, honest = (member[rows].astype(np.float64) for rows in (truth, ~truth))
+    wins = positives.T @ right @ honest
+    pairs = (counts @ positives.sum(axis=0)) * (counts @ honest.sum(axis=0))
+    won = np.einsum("di,ij,dj->d", counts, wins, counts)
+    return np.asarray(won[pairs > 0] / pairs[pairs > 0])
+
+
+def _draws(teachers: int, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(teachers, np.full(teachers, 1 / teachers), size=DRAWS)
 
 
 def roc(scores: Sequence[float], truth: Sequence[bool]) -> list[tuple[float, float]]:

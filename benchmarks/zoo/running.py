@@ -134,8 +134,6 @@ class _Keeper:
 
     def _model(self, name: str) -> None:
         started, plan = time.process_time(), self.plans[name]
-        handle = self.handle(name)
-        attack = None if plan.attack is None else self.shop.attacked(plan, self.teacher)
         described: Row = {
             "kind": plan.kind,
             "architecture": plan.architecture,
@@ -148,8 +146,19 @@ class _Keeper:
             "rate": None if plan.attack is None else plan.attack.rate,
             "epsilon": None if plan.attack is None else plan.attack.epsilon,
         }
-        found = measure(handle, self.teacher, self.shop.measured(), attack)
-        self._put_model(name, {**described, **found}, started)
+        self._put_model(name, {**described, **self._measured(plan)}, started)
+
+    def _measured(self, plan: StudentPlan) -> Row:
+        """What the student does; of an attack that fools the teacher nowhere, that it failed."""
+        attack = None
+        if plan.attack is not None:
+            try:
+                attack = self.shop.attacked(plan, self.teacher)
+            except InputError:
+                target = self.class_names[find_target(plan.attack.target, self.class_names)]
+                shown = {"trigger": plan.attack.make_trigger().shown, "target": target}
+                return {**shown, "poisoned": 0, "outcome": "failed"}
+        return measure(self.handle(plan.name), self.teacher, self.shop.measured(), attack)
 
     def _put_model(self, name: str, row: Row, started: float) -> None:
         plan, spent = self.shop.plan, round(time.process_time() - started, 1)

@@ -60,8 +60,9 @@ def steps(teacher: TeacherPlan, results: Results) -> Iterator[Step]:
         yield Step("verdict", student.name)
     for student in teacher.of_kind("planted"):
         yield Step("model", student.name)
-        yield Step("screening", student.name)
         row = results.find("models", student.name)
+        if row is None or row["poisoned"]:
+            yield Step("screening", student.name)
         if row is not None and row["outcome"] == "failed":
             continue
         for kind in ("search", "alone", "strip", "verdict"):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from analysis.audit import verdict
+from analysis.audit.inversion import Inverted
 from analysis.audit.record import read_audit, recovered
 from analysis.audit.settings import BASELINES, InversionConfig
 from analysis.errors import Cancelled, InputError, ModelError
@@ -23,6 +24,7 @@ from analysis.study.headline import headline
 from analysis.study.references import make_references, put_references, recipe_like
 from analysis.study.specs import StudentSpec
 from analysis.study.stages import CompareConfig
+from benchmarks.zoo import auditing
 from dashboard.cli import _run
 from tests.unit.test_study_training import squares, taught  # noqa: F401
 
@@ -306,3 +308,38 @@ def test_bad_input_is_one_line_and_2(made, arguments, message, capsys):
     assert message in error.splitlines()[-1]
     assert error.splitlines()[-1].startswith("error: ")
     assert Study.open(made / "study").record("audit/one") is None
+
+
+def test_the_zoos_verdict_is_the_audits_own(audited):
+    """From the searches of an audited study the zoo comes to the study's own verdict."""
+    report = read_audit(audited, "one")
+    assert report is not None
+
+    def searched(row):
+        return {
+            family: Inverted(
+                family=family,
+                log_size=sizes.log_size if row is None else sizes.references[row],
+                censored=sizes.censored if row is None else sizes.references_censored[row],
+                flip_student=sizes.flip_student,
+                flip_teacher=sizes.flip_teacher,
+                parts={},
+                passes=0.0,
+                seconds=0.0,
+                precision="float32",
+            )
+            for family, sizes in report.classes.items()
+        }
+
+    references = [searched(row) for row in range(3)]
+    names = audited.class_names
+    again = auditing.verdict("one", names, searched(None), references)
+    assert again.verdict == report.verdict
+    assert again.p_value == report.p_value
+    assert again.family == report.family
+    assert again.evidence[0].statistic == report.evidence[0].statistic
+    assert again.evidence[0].null == report.evidence[0].null
+    assert again.evidence[0].target_class == report.evidence[0].target_class
+    row = auditing.our_row(again, again, names)
+    assert row["named"] == names[report.evidence[0].target_class]
+    assert row["references_up_to"] == max(report.evidence[0].null)
