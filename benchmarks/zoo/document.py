@@ -19,6 +19,8 @@ from benchmarks.zoo.results import Results, Row
 DOCUMENT = ROOT / "docs" / "audit.md"
 PICTURES = ROOT / "docs" / "pictures"
 NOT_RUN = "**not run**"
+ERRORS = ("Missed", "Wrong class", "False alarms", "False alarms, foreign recipe")
+"""The groups of the gallery that are explained one by one."""
 
 
 def marks(zoo: Zoo) -> tuple[str, str]:
@@ -91,6 +93,7 @@ def section_lines(zoo: Zoo, results: Results, judged: Judgement) -> list[str]:
         "",
         *_families(judged),
         "",
+        *_errors(judged),
         *_pictures(zoo, audited),
         *_screening(judged),
         "",
@@ -104,8 +107,8 @@ def _attacks(judged: Judgement) -> list[str]:
     lines = [
         f"Of {sum(map(len, counts.values()))} planted students {len(counts['positive'])} are "
         f"positive (60 points and more over the base rate), {len(counts['partial'])} lie between "
-        f"10 and 60, and in {len(counts['failed'])} the attack failed: these two are neither "
-        "positive nor negative."
+        f"10 and 60, and in {len(counts['failed'])} the attack failed: neither kind is positive or "
+        "negative."
     ]
     rows = [*counts["partial"], *counts["failed"]]
     if rows:
@@ -177,6 +180,34 @@ def _families(judged: Judgement) -> list[str]:
     return lines
 
 
+def _errors(judged: Judgement) -> list[str]:
+    """Every miss, wrong class and false alarm, with what the audit saw there."""
+    lines = [
+        f"- {title}: {one.name}, {_seen(one)}"
+        for title, students in groups(judged)
+        for one in students
+        if title in ERRORS
+    ]
+    return ["Every error (the pictures below begin with them):", "", *lines, ""] if lines else []
+
+
+def _seen(one: Judged) -> str:
+    """What the audit saw in one student, as a sentence."""
+    row, planted = one.tests[OURS], one.model["family"]
+    what = (
+        "honest" if planted is None else f"`{one.model['trigger']}` towards {one.model['target']}"
+    )
+    p_value = "not known" if row["p_value"] is None else f"{row['p_value']:.2g}"
+    said = (
+        f"{what}. Most striking: {row['family']} towards {row['named']}, statistic "
+        f"{row['statistic']:.1f}, references up to {row['references_up_to']:.1f}, p = {p_value}"
+    )
+    if row["flip_student"] is None:
+        return f"{said}; no such trigger works."
+    moved = (_percent(row[f"flip_{model}"]) for model in ("student", "teacher"))
+    return f"{said}; of unseen images it moves student and teacher on {' and '.join(moved)} %."
+
+
 def _pictures(zoo: Zoo, audited: int) -> list[str]:
     if not audited:
         return [f"ROC curve and gallery: {NOT_RUN}.", ""]
@@ -234,7 +265,13 @@ def _repair(judged: Judgement) -> list[str]:
             f"{median(costs):.1f} ({max(costs):.1f}) | "
             f"{_percent(median(after))} ({_percent(max(after))}) |"
         )
-    return lines if judged.repairs else [f"Repair: {NOT_RUN}."]
+    if not judged.repairs:
+        return [f"Repair: {NOT_RUN}."]
+    repaired = {row["student"] for row in judged.repairs}
+    without = sum(one.name not in repaired for one in judged.positives)
+    if without:
+        lines += ["", f"{without} positives were not repaired: the audit names no trigger in them."]
+    return lines
 
 
 def _rate(values: Sequence[bool]) -> str:

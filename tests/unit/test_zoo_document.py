@@ -51,7 +51,8 @@ def verdict(name: str, statistic: float, said: str, named: str = "80") -> list[R
     strip = {"student": name, "test": "strip", "statistic": statistic / 100, "passes": 5}
     ours = {
         "student": name, "test": "ours", "statistic": statistic, "verdict": said, "named": named,
-        "verdict_with_set": said, "family": "mask", "flip_student": 0.9, "passes": 100,
+        "verdict_with_set": said, "family": "mask", "passes": 100,
+        "flip_student": 0.9, "flip_teacher": 0.02, "references_up_to": 4.0, "p_value": 0.25,
     }  # fmt: skip
     return [strip, ours]
 
@@ -134,6 +135,15 @@ def test_hits_misses_and_false_alarms_are_counted(
     assert (
         "| Neural Cleanse (student alone, own classes) | not known | not known | not run |" in text
     )
+    errors = [line for line in text.splitlines() if line.startswith("- ")]
+    assert [line.partition(",")[0] for line in errors] == [
+        "- Missed: tiny-warp", "- Wrong class: other-patch", "- False alarms: other-h3",
+        "- False alarms",
+    ]  # fmt: skip
+    assert "tiny-f1, honest. Most striking: mask towards 80, statistic 12.0" in errors[3]
+    seen = "p = 0.25; of unseen images it moves student and teacher on 90.0 and 2.0 %."
+    assert errors[0].endswith(f"references up to 4.0, {seen}")
+    assert "1 positives were not repaired" in text
     unlearn = next(line for line in text.splitlines() if line.startswith("| unlearn"))
     assert "1 of 2" in unlearn
     assert "2.0 (3.0)" in unlearn

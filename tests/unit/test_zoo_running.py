@@ -36,7 +36,7 @@ def patch() -> Any:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, patch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """One zoo run through that stops after every third step, another one that is killed twice.
+    """One zoo run through that stops after every few steps, another one that is killed twice.
 
     Untrained networks answer no trigger; so every attack is taken for a success, and every
     verdict for one that can be repaired, to run what comes after.
@@ -53,7 +53,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, patch: pytest.MonkeyPatch) -
     found: dict[str, Any] = {"zoo": zoo, "folder": folder}
 
     maker, calls = Untrained(), 0
-    while not run(zoo, folder / "often", maker, seconds=4.0, clock=itertools.count().__next__):
+    while not run(zoo, folder / "often", maker, seconds=9.0, clock=itertools.count().__next__):
         calls += 1
     found |= {"often": Results(folder / "often" / "results", "tiny"), "maker": maker}
     found["calls"] = calls
@@ -100,7 +100,7 @@ def test_a_run_that_stops_often_comes_to_what_a_killed_one_does(whole: Any) -> N
     for table in TABLES:
         assert kept(whole["often"], table) == kept(whole["killed"], table), table
         assert whole["often"].rows(table), table
-    assert whole["calls"] > 8
+    assert whole["calls"] > 3
 
 
 def test_no_model_is_made_twice(whole: Any) -> None:
