@@ -67,6 +67,10 @@ def _head(look: Look) -> None:
             )  # fmt: skip
 
 
+_BY_KEYS = ". A click places what is on it; so do the sliders Across and Down"
+"""Said of an image that a sticker or a picture can be put on, to whoever has no pointer."""
+
+
 def _picture(look: Look) -> None:
     source = look.view.picture(look.sample)
     if look.pixels is not None:
@@ -82,7 +86,7 @@ def _picture(look: Look) -> None:
     picture(
         "shown_image",
         source,
-        f"Image {look.sample}",
+        f"Image {look.sample}{_BY_KEYS if placed else ''}",
         box=box,
         on_place=_placer(look) if placed else None,
     )

@@ -70,6 +70,10 @@ def test_a_sticker_is_placed_watched_explained_and_kept(page: Any, own_study: Pa
     page.locator(f".st-key-what_if_on label{CURRENT}").click()
     page.get_by_text(ANSWERED).wait_for()
     first = bars(page, but=before)
+    # Who has no pointer hears of the sliders, which are called what the image says.
+    page.get_by_alt_text(re.compile("so do the sliders Across and Down")).first.wait_for()
+    for name in ("Across, px", "Down, px"):
+        page.get_by_role("slider", name=name).first.wait_for()
 
     click_on_image(page, 0.25, 0.75)
     page.locator('[data-testid="stSliderThumbValue"]', has_text="24").first.wait_for()
