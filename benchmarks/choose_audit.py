@@ -5,8 +5,8 @@ references; printed are the statistic, the p-value, whether the planted class is
 named, and the power at the largest statistic of an honest student. The models are those of
 ``zoo_development``, or, with ``--studies``, the students of experiments with one teacher (such as
 the table of ``benchmarks.reproduction``): a subject whose attack success lies at least 60 points
-over its base rate is planted, a control under 10 points is honest, what lies between is left out.
-None of them may be a model that the audit is judged on.
+over its base rate is planted, a control that saw no crafted image and lies under 10 points is
+honest, the others are left out. None of them may be a model that the audit is judged on.
 
 python -m benchmarks.choose_audit [--work FOLDER | --studies FOLDER] [--families mask,spatial]
     [--uses forbid,none,keep]
@@ -42,6 +42,8 @@ from benchmarks.zoo_development import HONEST, PLANTED, REFERENCES, TRUSTED_IMAG
 
 POSITIVE, HONEST_BELOW = 0.6, 0.1
 """How far attack success lies over the base rate in a planted and in an honest student."""
+CLEAN_CONTROLS = ("honest", "trigger_only")
+"""Controls without a crafted image: a student of the perturbation alone is poisoned too."""
 
 
 @dataclass
@@ -100,7 +102,7 @@ def experiments(folder: Path) -> World:
             if role == "subject" and lift >= POSITIVE:
                 target = str(study.conditions[TRIGGER].parameters["target"])
                 world.planted[called] = (handle, study.class_names.index(target))
-            elif role == "control" and lift < HONEST_BELOW:
+            elif name in CLEAN_CONTROLS and lift < HONEST_BELOW:
                 world.honest[called] = handle
     return world
 
