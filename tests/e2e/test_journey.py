@@ -262,6 +262,8 @@ def test_a_cell_of_the_drift_matrix_filters(page: Any, url: str, study: Study) -
 def test_a_class_filters_without_loading_the_page_anew(page: Any, url: str) -> None:
     page.goto(url)
     page.locator(".ds-finding").wait_for()
+    # Until somebody listens a link is a link: it loads the page anew.
+    page.locator("html[data-ds-links]").wait_for(state="attached")
     page.evaluate("window.kept = true")
     page.locator(".ds-rows a").first.click()
     page.wait_for_url("**class=**")

@@ -100,7 +100,7 @@ def test_one_student_needs_no_picker_and_no_sibling(run: Run, tmp_path: Path) ->
 
 def test_one_image_of_predictions_is_a_study(run: Run, tmp_path: Path) -> None:
     shown = run(predicted(tmp_path, 1, ["a", "b"], labeled=False))
-    assert all("1 images · 2 classes" in html for html in shown.values())
+    assert all('1 images<span class="ds-classes"> · 2 classes<' in html for html in shown.values())
     assert "Needs labels" in state(shown["Overview"])
     assert state(shown["Tour"])["This study shows no images with a trigger"]
     assert state(shown["Map"])["No maps for this condition"].startswith("They need features")

@@ -25,6 +25,7 @@ export default function (component) {
     component.setTriggerValue("follow", link.getAttribute("href"))
   }
   document.addEventListener("click", follow)
+  document.documentElement.dataset.dsLinks = "followed"
   return () => document.removeEventListener("click", follow)
 }
 """
