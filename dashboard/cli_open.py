@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +12,7 @@ import typer
 
 from analysis.digest import digest_file
 from analysis.errors import InputError, TrustError
-from analysis.store import Study
+from analysis.store import Progress, Study
 from dashboard import terminal
 
 WORKSPACE = Path("studies")
@@ -63,7 +65,6 @@ def demo(
 ) -> None:
     """Compare the embedded road-sign models and open the dashboard."""
     from analysis.study.demo import demo_is_current, make_demo
-    from dashboard.server import serve
 
     if not demo_is_current(out):
         if threads is not None:
@@ -71,10 +72,32 @@ def demo(
 
             torch.set_num_threads(threads)
         with terminal.stage_progress(quiet=quiet) as progress:
-            make_demo(out, progress=progress)
+            make_demo(out, progress=progress if make_only else _loading_server(progress))
     if make_only:
         return
+    from dashboard.server import serve
+
     serve(out, port=port, open_browser=not no_browser)
+
+
+def _loading_server(progress: Progress) -> Progress:
+    """``progress``, which also loads what the server needs once the last stages are reached.
+
+    They leave a core idle; earlier the loading would compete with the models.
+    """
+    begun = threading.Event()
+
+    def load() -> None:
+        for module in ("dashboard.server", "plotly.graph_objects", "streamlit.components.v2"):
+            importlib.import_module(module)
+
+    def report(stage: str, done: int, total: int) -> None:
+        if stage.startswith("attributions of ") and not begun.is_set():
+            begun.set()
+            threading.Thread(target=load, name="load the server", daemon=True).start()
+        progress(stage, done, total)
+
+    return report
 
 
 def check_trusted(study: Study, files: Sequence[Path]) -> None:
