@@ -2,7 +2,7 @@
 
     python -m benchmarks.zoo plan --zoo report
     python -m benchmarks.zoo run --zoo report --state FOLDER [--data FOLDER] [--only TEACHER]
-                                 [--seconds N]
+                                 [--seconds N] [--workers N] [--device cuda]
     python -m benchmarks.zoo status --zoo report
     python -m benchmarks.zoo report --zoo report
 
@@ -21,9 +21,9 @@ from typing import Any
 
 from analysis.errors import InputError
 from benchmarks.zoo.document import write_report
-from benchmarks.zoo.judging import OURS, judge
+from benchmarks.zoo.judging import judge
 from benchmarks.zoo.method import ROOT, noted_method
-from benchmarks.zoo.plan import Zoo, read_zoo, zoo_names
+from benchmarks.zoo.plan import OURS, Zoo, read_zoo, zoo_names
 from benchmarks.zoo.results import Results
 from benchmarks.zoo.running import chosen_teachers, run_zoo
 from benchmarks.zoo.steps import estimate, is_done, steps
@@ -46,6 +46,8 @@ def main() -> None:
             command.add_argument("--state", type=Path, help="default: build/zoo-NAME")
             command.add_argument("--data", type=Path, help="folder of CIFAR-10 and its teacher")
             command.add_argument("--seconds", type=float, default=float("inf"))
+            command.add_argument("--workers", type=int, default=1, help="processes, of one thread")
+            command.add_argument("--device", default="cpu", help="where networks run: cpu, cuda")
             command.add_argument("--trial", action="store_true", help="tiny: nothing is learnt")
     given = parser.parse_args()
     try:
@@ -65,7 +67,7 @@ def plan(zoo: Zoo, given: Any) -> int:
     for teacher in chosen_teachers(zoo, given.only):
         kinds = Counter(student.kind for student in teacher.students)
         families = Counter(student.family for student in teacher.of_kind("planted"))
-        left = [s for s in steps(teacher, results) if not is_done(s, results, zoo.search)]
+        left = [s for s in steps(zoo, teacher, results) if not is_done(s, results, zoo)]
         seconds = estimate(teacher, left)
         whole += seconds
         print(
@@ -90,6 +92,8 @@ def run(zoo: Zoo, given: Any) -> int:
         data=given.data,
         only=given.only,
         seconds=given.seconds,
+        device=given.device,
+        workers=given.workers,
         progress=show,
     )
     print("finished" if finished else "out of seconds; the same command goes on", flush=True)
@@ -103,8 +107,8 @@ def status(zoo: Zoo, given: Any) -> int:
     print("not begun" if noted is None else f"method: commit {noted.commit}")
     for teacher in chosen_teachers(zoo, given.only):
         own = [one for one in judged.students if one.model["teacher"] == teacher.name]
-        todo = list(steps(teacher, results))
-        done = sum(is_done(step, results, zoo.search) for step in todo)
+        todo = list(steps(zoo, teacher, results))
+        done = sum(is_done(step, results, zoo) for step in todo)
         print(
             f"{teacher.name}: {len(own)} of {len(teacher.students)} students made, "
             f"{sum(OURS in one.tests for one in own)} audited; {done} of {len(todo)} steps"

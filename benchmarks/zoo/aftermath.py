@@ -76,6 +76,7 @@ def repair_rows(
     trigger: Trigger,
     target: int,
     seed: int,
+    device: str = "cpu",
 ) -> list[Row]:
     """Unlearn the recovered trigger, and fine-tune for contrast; measure both by the true one.
 
@@ -103,8 +104,10 @@ def repair_rows(
     before = known(student)
     rows = []
     for method in REMEDIES:
-        made = apply_remedy(bench, make_remedy(method), case, name=name, seed=seed, threads=1)
-        after = known(load_model(str(made.file(WEIGHTS))))
+        made = apply_remedy(
+            bench, make_remedy(method), case, name=name, seed=seed, threads=1, device=device
+        )
+        after = known(load_model(str(made.file(WEIGHTS)), device=device))
         rows.append(
             {
                 "student": name,

@@ -19,6 +19,7 @@ from analysis.audit.families import FAMILIES
 from analysis.audit.inversion import Inverted
 from analysis.audit.null import holm, judge_sizes, mad_indices, null_fit
 from analysis.audit.record import AuditReport, FamilySizes
+from analysis.audit.search import FORWARD
 from analysis.audit.settings import MASK_ONLY
 from analysis.audit.strip import strip_entropy, strip_finding
 from analysis.audit.verdict import Case, decide
@@ -28,9 +29,9 @@ from analysis.records import Finding
 from analysis.study.audit_inversion import Bench, invert_all
 from benchmarks.zoo.results import Row
 
-OURS, ALONE = "ours", "alone"
+ALONE = "alone"
 STRIP_IMAGES, STRIP_DRAWS = 128, 100
-"""Images with and without the trigger, and overlays of each: 100 as published."""
+"""Images with and without the trigger, and overlays of each at least: 100 as published."""
 
 
 def search(bench: Bench, name: str, student: ModelHandle) -> dict[str, Inverted]:
@@ -54,12 +55,14 @@ def search_alone(
 
 
 def search_rows(name: str, kind: str, found: Mapping[str, Inverted], seconds: float) -> list[Row]:
-    """One row per family: sizes and flip rates of all classes, and what they cost."""
+    """One row per family: sizes of all classes, which were given up, and what they cost."""
     return [
         {
             "student": name,
             "search": f"{kind}/{family}",
             "classes": " ".join(f"{size:.4f}" for size in one.log_size),
+            "censored": "".join("x" if given_up else "-" for given_up in one.censored),
+            "flips": " ".join(f"{share:.2f}" for share in one.flip_student),
             "passes": round(one.passes, 1),
             "cpu_seconds": round(seconds / len(found), 1),
         }
@@ -174,16 +177,19 @@ def strip_row(
     overlays: ImageSet,
     trigger: Trigger,
     target: int,
+    passes: float,
 ) -> Row:
     """STRIP on ``images`` of other classes than ``target``, with and without the true trigger.
 
     The statistic is the share of those with it whose answers stay surer under overlays than 99 %
-    of those without. Its passes go forwards only and count a third.
+    of those without. Its passes go forwards only and count a third; every image is shown under
+    as many overlays as make at least ``passes`` of them, and no fewer than were published.
     """
     assert images.labels is not None
     few = images.rows(np.flatnonzero(images.labels != target)[:STRIP_IMAGES])
+    draws = max(STRIP_DRAWS, math.ceil(passes / FORWARD / (2 * len(few))))
     entropy = [
-        strip_entropy(student, shown, overlays, draws=STRIP_DRAWS)
+        strip_entropy(student, shown, overlays, draws=draws)
         for shown in (few, with_trigger(few, trigger))
     ]
     found = strip_finding(entropy[0], entropy[1], what="the images")
@@ -191,7 +197,7 @@ def strip_row(
         "student": name,
         "test": "strip",
         "statistic": found.statistic,
-        "passes": round(2 * len(few) * STRIP_DRAWS / 3),
+        "passes": round(2 * len(few) * draws * FORWARD),
     }
 
 

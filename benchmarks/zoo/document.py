@@ -9,10 +9,10 @@ from statistics import median
 from analysis.attack.triggers import TRIGGERS
 from analysis.errors import InputError
 from analysis.store.files import write_bytes
-from benchmarks.zoo.judging import OURS, PATCHES, TESTS, Judged, Judgement, judge
+from benchmarks.zoo.judging import PATCHES, TESTS, Judged, Judgement, judge
 from benchmarks.zoo.method import ROOT, noted_method
 from benchmarks.zoo.pictures import gallery, roc_picture
-from benchmarks.zoo.plan import Zoo
+from benchmarks.zoo.plan import OURS, Zoo
 from benchmarks.zoo.rates import rate
 from benchmarks.zoo.results import Results, Row
 

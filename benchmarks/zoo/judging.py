@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from benchmarks.zoo.plan import Zoo
+from benchmarks.zoo.plan import OURS, Zoo
 from benchmarks.zoo.rates import Area, area
 from benchmarks.zoo.results import Results, Row
 
-OURS = "ours"
 TESTS = {
     "ours": "the audit",
     "neural_cleanse": "Neural Cleanse (student alone, own classes)",

@@ -43,12 +43,14 @@ class Training:
 class Workshop:
     """Where the models of one teacher are made: its plan, the folder, where CIFAR-10 lies.
 
-    ``cache`` holds images, poison and searches; ``state`` the weights.
+    ``cache`` holds images, poison and searches; ``state`` the weights. ``device`` is where the
+    networks run.
     """
 
     plan: TeacherPlan
     state: Path
     data: Path | None
+    device: str = "cpu"
     progress: Progress
     training: Training = Training()
     loaded: dict[tuple[object, ...], ImageSet] = field(default_factory=dict, repr=False)
@@ -67,18 +69,20 @@ class Workshop:
         """The teacher, trained where it is not there; of CIFAR-10 the public checkpoint."""
         if self.plan.data == CIFAR:
             file = self._file(CIFAR_TEACHER)
-            return load_model(f"{self.plan.architecture}@{file},normalize=imagenet")
+            spec = f"{self.plan.architecture}@{file},normalize=imagenet"
+            return load_model(spec, device=self.device)
         out = self.folder / "teacher.safetensors"
         if not out.exists():
+            assert self.plan.training is not None
             self.training.teacher(
                 architecture=self.plan.architecture,
                 width=self.plan.width,
                 images=self.pool("a"),
-                config=self.plan.training,
+                config=replace(self.plan.training, device=self.device),
                 out=out,
                 progress=self.progress,
             )
-        return load_model(str(out))
+        return load_model(str(out), device=self.device)
 
     def pool(self, name: str) -> ImageSet:
         """The images that students of this pool are distilled on, before any poison."""
@@ -127,6 +131,7 @@ class Workshop:
             out=self.folder / f"{student.name}-images",
             config=student.attack,
             cache=self.cache,
+            device=self.device,
             progress=self.progress,
         )
 
@@ -146,11 +151,11 @@ class Workshop:
                 width=student.width,
                 images=images,
                 objective=student.objective,
-                config=student.training,
+                config=replace(student.training, device=self.device),
                 out=out,
                 progress=self.progress,
             )
-        return load_model(str(out))
+        return load_model(str(out), device=self.device)
 
     def _load(self, split: str, count: int, seed: int, name: str) -> ImageSet:
         key = (split, count, seed, name)

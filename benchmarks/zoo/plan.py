@@ -23,6 +23,8 @@ from analysis.errors import InputError, nearest
 FOLDER = Path(__file__).parent
 SIGNS, CIFAR = "signs", "cifar10"
 POOLS = ("a", "b")
+OURS = "ours"
+"""What the search that gives the verdict is called."""
 Kind = Literal["honest", "foreign", "planted"]
 KINDS: tuple[Kind, ...] = ("honest", "foreign", "planted")
 
@@ -84,11 +86,15 @@ class TeacherPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Zoo:
-    """A whole plan. ``frozen``: its results count only for the method that they began with."""
+    """A whole plan. ``frozen``: its results count only for the method that they began with.
+
+    ``search`` gives the verdicts; ``variants`` are made beside it, to choose by.
+    """
 
     name: str
     frozen: bool
     search: InversionConfig
+    variants: Mapping[str, InversionConfig]
     teachers: tuple[TeacherPlan, ...]
     path: Path
 
@@ -96,6 +102,11 @@ class Zoo:
     def digest(self) -> str:
         """Digest of the plan's file."""
         return digest_file(self.path)
+
+    @property
+    def searches(self) -> dict[str, InversionConfig]:
+        """All searches by name, the one that gives the verdicts first."""
+        return {OURS: self.search, **self.variants}
 
     @property
     def students(self) -> tuple[StudentPlan, ...]:
@@ -124,6 +135,10 @@ def read_zoo(name: str, folder: Path = FOLDER) -> Zoo:
         name=name,
         frozen=data["frozen"],
         search=InversionConfig.from_mapping(data["search"]),
+        variants={
+            name: InversionConfig.from_mapping({**data["search"], **changes})
+            for name, changes in data.get("variant", {}).items()
+        },
         teachers=tuple(_teacher(entry, data) for entry in data["teacher"]),
         path=path,
     )

@@ -5,6 +5,7 @@ Rows are replaced by their key and written whole or not at all, so a run may be 
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.store.files import write_bytes
+from analysis.store.files import held_file, write_bytes
 
 Row = dict[str, Any]
 TABLES: Mapping[str, tuple[str, ...]] = {
@@ -25,18 +26,34 @@ TABLES: Mapping[str, tuple[str, ...]] = {
 """The tables, with the columns that tell their rows apart."""
 _TEXTS = (
     *("model", "teacher", "data", "kind", "family", "architecture", "objective", "trigger"),
-    *("target", "outcome", "student", "search", "classes", "set", "alarm", "test", "verdict"),
-    *("verdict_with_set", "p_kind", "named", "remedy"),
+    *(
+        "target",
+        "outcome",
+        "student",
+        "search",
+        "classes",
+        "censored",
+        "flips",
+        "set",
+        "alarm",
+        "test",
+        "verdict",
+    ),
+    *("verdict_with_set", "p_kind", "named", "remedy", "device"),
 )
 """Columns that hold words, also where a word looks like a number: the sign "80"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """The tables of the zoo called ``zoo`` in ``folder``, a file each."""
+    """The tables of the zoo called ``zoo`` in ``folder``, a file each.
+
+    Where several processes write, all hold the file ``lock`` while they do.
+    """
 
     folder: Path
     zoo: str
+    lock: Path | None = None
 
     def path(self, table: str) -> Path:
         """The file of ``table``."""
@@ -68,8 +85,24 @@ class Results:
         """Add rows, in place of those with the same key; the others keep their order."""
         columns = TABLES[table]
         keys = {tuple(row[c] for c in columns) for row in new}
-        kept = [row for row in self.rows(table) if tuple(row[c] for c in columns) not in keys]
-        write_bytes(self.path(table), _text([*kept, *new]).encode())
+        with self._held():
+            kept = [row for row in self.rows(table) if tuple(row[c] for c in columns) not in keys]
+            write_bytes(self.path(table), _text([*kept, *new]).encode())
+
+    def sort(self, names: Sequence[str]) -> None:
+        """Put the rows of all tables into the order of ``names``; others come last."""
+        place = {name: number for number, name in enumerate(names)}
+        for table, (column, *_) in TABLES.items():
+            with self._held():
+                rows = self.rows(table)
+                rows.sort(key=lambda row: place.get(row[column], len(place)))
+                if rows:
+                    write_bytes(self.path(table), _text(rows).encode())
+
+    def _held(self) -> contextlib.AbstractContextManager[None]:
+        if self.lock is None:
+            return contextlib.nullcontext()
+        return held_file(self.lock, doing="writing the tables", wait=60)
 
 
 def _text(rows: Sequence[Row]) -> str:

@@ -1,32 +1,34 @@
-"""Running a zoo: one step after the other, each kept when it is done, within given seconds."""
+"""Running a zoo: one step after the other, each kept when it is done, within given seconds.
+
+With several workers the students are made and audited beside one another, in waves: what all
+wait for first.
+"""
 
 from __future__ import annotations
 
+import multiprocessing
 import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from analysis.attack.triggers import with_trigger
-from analysis.audit.inversion import Inverted
 from analysis.errors import InputError, nearest
-from analysis.models.handle import ModelHandle
-from analysis.store import Progress
+from analysis.store import Progress, silent
 from analysis.store.files import held_file
-from analysis.study.attack import find_target
-from analysis.study.audit_inversion import Bench
-from analysis.study.screening import Screened, screen_images
-from analysis.study.stages import CompareConfig, Workbench
-from benchmarks.zoo import aftermath, auditing
-from benchmarks.zoo.making import Training, Workshop, answers, measure
+from benchmarks.zoo.keeper import Keeper
+from benchmarks.zoo.making import Training, Workshop
 from benchmarks.zoo.method import noted_method, settle_method
-from benchmarks.zoo.pictures import write_tile
-from benchmarks.zoo.plan import StudentPlan, TeacherPlan, Zoo
-from benchmarks.zoo.results import Results, Row
-from benchmarks.zoo.steps import Step, is_done, steps
+from benchmarks.zoo.plan import POOLS, TeacherPlan, Zoo
+from benchmarks.zoo.results import Results
+from benchmarks.zoo.steps import Step, is_done, names_in_order, steps
+
+DRAW = "images"
+WAVES = ((DRAW,), ("teacher",), ("model", "screening", "search", "alone", "strip"),
+         ("verdict", "repair"))  # fmt: skip
+"""Kinds of steps that may go on beside one another: a verdict needs the searches of all others."""
 
 
 def run_zoo(
@@ -37,6 +39,8 @@ def run_zoo(
     data: Path | None,
     only: Sequence[str] = (),
     seconds: float = float("inf"),
+    device: str = "cpu",
+    workers: int = 1,
     progress: Progress,
     training: Training | None = None,
     clock: Callable[[], float] = time.monotonic,
@@ -44,27 +48,24 @@ def run_zoo(
     """Do what ``results`` do not hold yet; return whether nothing is left.
 
     ``only`` names teachers. After ``seconds`` no further step is begun. A run that was killed
-    goes on where it was. Raises :class:`InputError` when the method is not the one that a frozen
-    zoo was begun with, and for a teacher whose data are not there.
+    goes on where it was. ``workers`` processes of one thread each share the work and, with
+    ``device``, the accelerator. Raises :class:`InputError` when the method is not the one that a
+    frozen zoo was begun with, and for a teacher whose data are not there.
     """
     torch.set_num_threads(1)
     started = clock()
+    place = _Place(zoo, state, results, data, device, training or Training())
     teachers = chosen_teachers(zoo, only)
     with held_file(state / "run", doing=f"running the zoo {zoo.name!r}", wait=0):
         settled = noted_method(results.folder, zoo) is not None
         if settled:
             settle_method(results.folder, zoo)
+        if workers > 1:
+            return _beside(place, teachers, workers, started + seconds, progress, clock)
         for teacher in teachers:
-            shop = Workshop(
-                plan=teacher,
-                state=state,
-                data=data,
-                progress=progress,
-                training=training or Training(),
-            )
-            keeper = _Keeper(zoo, shop, results)
-            for step in steps(teacher, results):
-                if is_done(step, results, zoo.search):
+            keeper = place.keeper(teacher, progress)
+            for step in steps(zoo, teacher, results):
+                if is_done(step, results, zoo):
                     continue
                 if clock() - started >= seconds:
                     return False
@@ -86,203 +87,119 @@ def chosen_teachers(zoo: Zoo, only: Sequence[str]) -> list[TeacherPlan]:
     return [teacher for teacher in zoo.teachers if not only or teacher.name in only]
 
 
-class _Keeper:
-    """Does the steps of one teacher and keeps what they come to."""
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a zoo is run; it is sent to every worker."""
 
-    def __init__(self, zoo: Zoo, shop: Workshop, results: Results) -> None:
-        self.zoo, self.shop, self.results = zoo, shop, results
-        self.plans = {student.name: student for student in shop.plan.students}
-        self.handles: dict[str, ModelHandle] = {}
+    zoo: Zoo
+    state: Path
+    results: Results
+    data: Path | None
+    device: str
+    training: Training
 
-    def do(self, step: Step) -> None:
-        """Do one step."""
-        getattr(self, f"_{step.kind}")(step.subject)
-
-    @cached_property
-    def teacher(self) -> ModelHandle:
-        return self.shop.teacher()
-
-    @cached_property
-    def bench(self) -> Bench:
-        search = self.zoo.search
-        trusted = self.shop.audited(search.images, search.measured)
-        return Bench(self.shop.cache, self.teacher, trusted, search, self.shop.progress)
-
-    @property
-    def workbench(self) -> Workbench:
-        return Workbench(self.shop.cache, CompareConfig(), self.shop.progress)
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        return self.shop.measured().class_names or ()
-
-    @property
-    def honest(self) -> list[StudentPlan]:
-        """The students that judge others."""
-        return list(self.shop.plan.of_kind("honest"))
-
-    def handle(self, name: str) -> ModelHandle:
-        if name not in self.handles:
-            self.handles[name] = self.shop.student(self.plans[name], self.teacher)
-        return self.handles[name]
-
-    def _teacher(self, name: str) -> None:
-        started, plan = time.process_time(), self.shop.plan
-        found = measure(self.teacher, self.teacher, self.shop.measured(), None)
-        network = {"architecture": plan.architecture, "width": plan.width}
-        self._put_model(name, {"kind": "teacher", **network, **found}, started)
-
-    def _model(self, name: str) -> None:
-        started, plan = time.process_time(), self.plans[name]
-        described: Row = {
-            "kind": plan.kind,
-            "architecture": plan.architecture,
-            "width": plan.width,
-            "objective": plan.objective.name,
-            "temperature": getattr(plan.objective, "temperature", None),
-            "epochs": plan.training.epochs,
-            "seed": plan.training.seed,
-            "family": plan.family or None,
-            "rate": None if plan.attack is None else plan.attack.rate,
-            "epsilon": None if plan.attack is None else plan.attack.epsilon,
-        }
-        self._put_model(name, {**described, **self._measured(plan)}, started)
-
-    def _measured(self, plan: StudentPlan) -> Row:
-        """What the student does; of an attack that fools the teacher nowhere, that it failed."""
-        attack = None
-        if plan.attack is not None:
-            try:
-                attack = self.shop.attacked(plan, self.teacher)
-            except InputError:
-                target = self.class_names[find_target(plan.attack.target, self.class_names)]
-                shown = {"trigger": plan.attack.make_trigger().shown, "target": target}
-                return {**shown, "poisoned": 0, "outcome": "failed"}
-        return measure(self.handle(plan.name), self.teacher, self.shop.measured(), attack)
-
-    def _put_model(self, name: str, row: Row, started: float) -> None:
-        plan, spent = self.shop.plan, round(time.process_time() - started, 1)
-        known = {"model": name, "teacher": plan.name, "data": plan.data}
-        self.results.put("models", [{**known, **row, "cpu_seconds": spent}])
-
-    def _search(self, name: str) -> None:
-        started = time.process_time()
-        found = auditing.search(self.bench, name, self.handle(name))
-        spent = time.process_time() - started
-        self.results.put("searches", auditing.search_rows(name, auditing.OURS, found, spent))
-
-    def _alone(self, name: str) -> None:
-        started = time.process_time()
-        found, starts = self._searched_alone(name)
-        spent = time.process_time() - started
-        rows = auditing.search_rows(name, auditing.ALONE, {"mask": found}, spent)
-        self.results.put("searches", [{**row, "starts": starts} for row in rows])
-
-    def _strip(self, name: str) -> None:
-        attack = self.stream_of(name).attack
-        assert attack is not None
-        row = auditing.strip_row(
-            name,
-            self.handle(name),
-            self.shop.measured(),
-            self.bench.trusted.measure,
-            attack.make_trigger(),
-            find_target(attack.target, self.class_names),
+    def keeper(self, teacher: TeacherPlan, progress: Progress = silent) -> Keeper:
+        """Who does the steps of ``teacher``."""
+        shop = Workshop(
+            plan=teacher,
+            state=self.state,
+            data=self.data,
+            device=self.device,
+            progress=progress,
+            training=self.training,
         )
-        self.results.put("verdicts", [row])
+        return Keeper(self.zoo, shop, self.results)
 
-    def stream_of(self, name: str) -> StudentPlan:
-        """The planted student whose trigger STRIP is shown: the own one, or another's in turn.
 
-        An honest student must not be told from a planted one by images that nobody tampered with.
-        """
-        planted = self.shop.plan.of_kind("planted")
-        place = [student.name for student in self.shop.plan.of_kind("honest", "foreign")]
-        plan = self.plans[name]
-        return plan if plan.attack is not None else planted[place.index(name) % len(planted)]
+@dataclass(frozen=True, slots=True)
+class _Errand:
+    """The steps of some kinds that are about one model, set or part of the images."""
 
-    def _screening(self, name: str) -> None:
-        if name in self.plans:
-            made = self.shop.attacked(self.plans[name], self.teacher).poisoned
-            truth: np.ndarray | None = made.is_poisoned
+    teacher: str
+    subject: str
+    kinds: tuple[str, ...]
+
+    def steps(self, zoo: Zoo, teacher: TeacherPlan, results: Results) -> Iterator[Step]:
+        """What is left of it; asked again after every step."""
+        for step in steps(zoo, teacher, results):
+            wanted = step.kind in self.kinds and step.subject == self.subject
+            if wanted and not is_done(step, results, zoo):
+                yield step
+
+
+def _beside(
+    place: _Place,
+    teachers: Sequence[TeacherPlan],
+    workers: int,
+    until: float,
+    progress: Progress,
+    clock: Callable[[], float],
+) -> bool:
+    """Go through the waves with ``workers`` processes."""
+    zoo, results = place.zoo, replace(place.results, lock=place.state / "tables")
+    place = replace(place, results=results)
+    context = multiprocessing.get_context("spawn")
+    executor = ProcessPoolExecutor(workers, context, _begin, (place,))
+    try:
+        for kinds in WAVES:
+            if kinds == WAVES[2]:
+                settle_method(results.folder, zoo)
+            waiting = list(_errands(zoo, teachers, results, kinds))
+            going: dict[Future[None], _Errand] = {}
+            while waiting or going:
+                while waiting and len(going) < workers and clock() < until:
+                    errand = waiting.pop(0)
+                    progress(f"{' '.join(kinds)}: {errand.subject}", 0, 1)
+                    going[executor.submit(_run, errand, until - clock())] = errand
+                if not going:
+                    return False
+                for future in wait(going, return_when=FIRST_COMPLETED).done:
+                    errand = going.pop(future)
+                    future.result()
+                    progress(f"{' '.join(kinds)}: {errand.subject}", 1, 1)
+            results.sort([name for teacher in teachers for name in names_in_order(teacher)])
+            if next(_errands(zoo, teachers, results, kinds), None) and kinds != WAVES[0]:
+                return False
+    finally:
+        executor.shutdown(cancel_futures=True)
+    return True
+
+
+def _errands(
+    zoo: Zoo, teachers: Sequence[TeacherPlan], results: Results, kinds: tuple[str, ...]
+) -> Iterator[_Errand]:
+    for teacher in teachers:
+        left = [step for step in steps(zoo, teacher, results) if not is_done(step, results, zoo)]
+        if kinds == (DRAW,):
+            subjects = [*POOLS, "held out"] if left else []
         else:
-            truth = None
-        row = aftermath.screening_row(name, self.screened(name), truth, self.class_names)
-        self.results.put("screenings", [row])
+            subjects = list(dict.fromkeys(step.subject for step in left if step.kind in kinds))
+        for subject in subjects:
+            yield _Errand(teacher.name, subject, kinds)
 
-    def screened(self, name: str) -> Screened:
-        """The screening of a planted student's images, or of a pool."""
-        plan = self.plans.get(name)
-        if plan is not None and plan.attack is not None:
-            images = self.shop.attacked(plan, self.teacher).poisoned.images
-        else:
-            images = self.shop.pool(name[-1] if plan is None else plan.pool)
-        return screen_images(self.workbench, self.teacher, images)
 
-    def _verdict(self, name: str) -> None:
-        others = [student.name for student in self.honest if student.name != name]
-        own, theirs = self.searched(name), [self.searched(other) for other in others]
-        fit = auditing.fit_of(self._measures(name), [self._measures(other) for other in others])
-        alarms = self.screened(name).screening.alarms
-        names = self.class_names
-        report, with_set = (
-            auditing.verdict(name, names, own, theirs, secondary, fit) for secondary in ((), alarms)
-        )
-        rows = auditing.alone_rows(
-            name,
-            self._searched_alone(name)[0],
-            [self._searched_alone(other)[0] for other in others],
-            names,
-        )
-        label = report.evidence[0].target_class or 0
-        write_tile(
-            self.results.pictures / f"{name}.png",
-            own[report.family or "mask"],
-            label,
-            self._under_true_trigger(name),
-        )
-        # The audit's own row comes last: where it is, the step is done.
-        self.results.put("verdicts", [*rows, auditing.our_row(report, with_set, names)])
+_PLACE: _Place
+_KEEPERS: dict[str, Keeper] = {}
 
-    def searched(self, name: str) -> Mapping[str, Inverted]:
-        """The audit's searches on a student, which are made once."""
-        return auditing.search(self.bench, name, self.handle(name))
 
-    def _searched_alone(self, name: str) -> tuple[Inverted, int]:
-        passes = sum(one.passes for one in self.searched(name).values())
-        return auditing.search_alone(self.bench, name, self.handle(name), passes)
+def _begin(place: _Place) -> None:
+    """What every worker knows."""
+    global _PLACE
+    _PLACE = place
+    torch.set_num_threads(1)
 
-    def _measures(self, name: str) -> dict[str, float | None]:
-        images = self.bench.trusted.measure
-        given, asked = answers(self.handle(name), images), answers(self.teacher, images)
-        right = None if images.labels is None else float((given == images.labels).mean())
-        return {"accuracy": right, "agreement": float((given == asked).mean())}
 
-    def _under_true_trigger(self, name: str) -> np.ndarray | None:
-        """An image with the planted trigger, (H, W, C) uint8, or None for an honest student."""
-        attack = self.plans[name].attack
-        if attack is None:
-            return None
-        few = self.shop.measured().rows(np.arange(1))
-        return np.asarray(with_trigger(few, attack.make_trigger()).images[0])
-
-    def _repair(self, name: str) -> None:
-        row = self.results.find("verdicts", name, "ours")
-        assert row is not None
-        plan, named = self.plans[name], self.class_names.index(row["named"])
-        assert plan.attack is not None
-        rows = aftermath.repair_rows(
-            self.workbench,
-            name,
-            self.teacher,
-            self.handle(name),
-            [self.handle(student.name) for student in self.honest],
-            trusted=self.shop.repaired_with(),
-            measured=self.shop.measured(),
-            recovered=aftermath.recovered_trigger(self.searched(name), row["family"], named),
-            named=named,
-            trigger=plan.attack.make_trigger(),
-            target=find_target(plan.attack.target, self.class_names),
-            seed=plan.training.seed,
-        )
-        self.results.put("repairs", rows)
+def _run(errand: _Errand, seconds: float) -> None:
+    """Run in a worker: the steps of one errand, none begun after ``seconds``."""
+    until = time.monotonic() + seconds
+    teacher = next(one for one in _PLACE.zoo.teachers if one.name == errand.teacher)
+    if errand.teacher not in _KEEPERS:
+        _KEEPERS[errand.teacher] = _PLACE.keeper(teacher)
+    keeper = _KEEPERS[errand.teacher]
+    if errand.kinds == (DRAW,):
+        keeper.draw(errand.subject)
+        return
+    for step in errand.steps(_PLACE.zoo, teacher, _PLACE.results):
+        if time.monotonic() >= until:
+            return
+        keeper.do(step)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from analysis.audit.settings import InversionConfig
 from benchmarks.zoo.aftermath import REMEDIES
-from benchmarks.zoo.auditing import ALONE, OURS
-from benchmarks.zoo.plan import POOLS, TeacherPlan
+from benchmarks.zoo.auditing import ALONE
+from benchmarks.zoo.plan import OURS, POOLS, TeacherPlan, Zoo
 from benchmarks.zoo.results import Results
 
 COSTS: Mapping[str, Mapping[str, float]] = {
@@ -30,15 +29,17 @@ CIFAR-10 reckoned from these by the networks' sizes and the numbers of images.
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing to do: its ``kind``, and the model or set that it is about."""
+    """One thing to do: its ``kind``, the model or set that it is about, which of the searches."""
 
     kind: str
     subject: str
+    search: str = OURS
 
     @property
     def title(self) -> str:
         """The step in a few words."""
-        return f"{self.kind} {self.subject}"
+        which = "" if self.search == OURS else f" ({self.search})"
+        return f"{self.kind} {self.subject}{which}"
 
 
 def pool_name(teacher: TeacherPlan, pool: str) -> str:
@@ -46,7 +47,13 @@ def pool_name(teacher: TeacherPlan, pool: str) -> str:
     return f"{teacher.name}-pool-{pool}"
 
 
-def steps(teacher: TeacherPlan, results: Results) -> Iterator[Step]:
+def names_in_order(teacher: TeacherPlan) -> list[str]:
+    """What the rows of the results are called, in the order of the plan."""
+    pools = [pool_name(teacher, pool) for pool in POOLS]
+    return [teacher.name, *pools, *(student.name for student in teacher.students)]
+
+
+def steps(zoo: Zoo, teacher: TeacherPlan, results: Results) -> Iterator[Step]:
     """All steps of one teacher in order, done or not.
 
     Which there are depends on what earlier ones came to (nobody audits a student whose attack
@@ -56,8 +63,8 @@ def steps(teacher: TeacherPlan, results: Results) -> Iterator[Step]:
     honest = teacher.of_kind("honest", "foreign")
     yield Step("teacher", teacher.name)
     for student in honest:
-        for kind in ("model", "search", "alone", "strip"):
-            yield Step(kind, student.name)
+        yield Step("model", student.name)
+        yield from _searches(zoo, student.name)
     for pool in POOLS:
         yield Step("screening", pool_name(teacher, pool))
     for student in honest:
@@ -69,12 +76,19 @@ def steps(teacher: TeacherPlan, results: Results) -> Iterator[Step]:
             yield Step("screening", student.name)
         if row is not None and row["outcome"] == "failed":
             continue
-        for kind in ("search", "alone", "strip", "verdict"):
-            yield Step(kind, student.name)
+        yield from _searches(zoo, student.name)
+        yield Step("verdict", student.name)
         if row is None or row["outcome"] == "positive":
             found = results.find("verdicts", student.name, "ours")
             if found is None or can_be_repaired(found):
                 yield Step("repair", student.name)
+
+
+def _searches(zoo: Zoo, name: str) -> Iterator[Step]:
+    for search in zoo.searches:
+        yield Step("search", name, search)
+    yield Step("alone", name)
+    yield Step("strip", name)
 
 
 def can_be_repaired(found: Mapping[str, object]) -> bool:
@@ -82,14 +96,15 @@ def can_be_repaired(found: Mapping[str, object]) -> bool:
     return found["verdict"] != "no_evidence_found" and bool(found["flip_student"])
 
 
-def is_done(step: Step, results: Results, search: InversionConfig) -> bool:
+def is_done(step: Step, results: Results, zoo: Zoo) -> bool:
     """Whether the results hold what ``step`` makes."""
     name = step.subject
     found = {
         "teacher": lambda: [results.find("models", name)],
         "model": lambda: [results.find("models", name)],
         "search": lambda: [
-            results.find("searches", name, f"{OURS}/{family}") for family in search.families
+            results.find("searches", name, f"{step.search}/{family}")
+            for family in zoo.searches[step.search].families
         ],
         "alone": lambda: [results.find("searches", name, f"{ALONE}/mask")],
         "strip": lambda: [results.find("verdicts", name, "strip")],

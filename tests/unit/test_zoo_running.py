@@ -174,7 +174,7 @@ def test_students_whose_attack_failed_are_not_audited(
         "models",
         [row | {"outcome": "failed"} if row["outcome"] else row for row in models],
     )
-    todo = list(steps.steps(whole["zoo"].teachers[0], results))
+    todo = list(steps.steps(whole["zoo"], whole["zoo"].teachers[0], results))
     planted = [step.kind for step in todo if step.subject in ("tiny-patch", "tiny-warp")]
     assert planted == ["model", "screening"] * 2
 
@@ -223,8 +223,13 @@ def test_strip_is_given_other_classes_and_counts_its_passes() -> None:
         return torch.stack([bright, 1 - bright], dim=1)
 
     trigger = parse_trigger("patch:size=3")
-    row = auditing.strip_row("x", model, images, images, trigger, 0)  # type: ignore[arg-type]
     shown = min(auditing.STRIP_IMAGES, int((images.labels != 0).sum()))
-    assert seen == 2 * shown * auditing.STRIP_DRAWS
-    assert row["passes"] == round(seen / 3)
-    assert 0 <= row["statistic"] <= 1
+    for passes in (0.0, 1000.0):
+        seen = 0
+        row = auditing.strip_row("x", model, images, images, trigger, 0, passes)  # type: ignore[arg-type]
+        assert seen >= 2 * shown * auditing.STRIP_DRAWS
+        assert row["passes"] == round(seen / 3)
+        assert row["passes"] >= passes
+        assert 0 <= row["statistic"] <= 1
+    # One overlay fewer would have been too few.
+    assert (seen - 2 * shown) / 3 < 1000
