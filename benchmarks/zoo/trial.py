@@ -14,9 +14,16 @@ def smaller(zoo: Zoo) -> Zoo:
 
     It is not frozen: no commit needs to be named for what is thrown away.
     """
-    search = replace(zoo.search, steps=8, images=16, measured=8)
-    teachers = tuple(_teacher(teacher) for teacher in zoo.teachers)
-    return replace(zoo, frozen=False, search=search, teachers=teachers)
+    search, *variants = (
+        replace(config, steps=8, images=16, measured=8) for config in zoo.searches.values()
+    )
+    return replace(
+        zoo,
+        frozen=False,
+        search=search,
+        variants=dict(zip(zoo.variants, variants, strict=True)),
+        teachers=tuple(_teacher(teacher) for teacher in zoo.teachers),
+    )
 
 
 def _teacher(teacher: TeacherPlan) -> TeacherPlan:
