@@ -1,9 +1,10 @@
 """How strange one student is among honest ones: the statistics of an audit. Numpy only.
 
 The unit is the student, and it has one number: how much smaller than in the other students its
-smallest trigger is, at the most extreme of all classes and families. Because the number is the
-most extreme one for the references too, the search over classes, families and restarts lies
-inside the null, and its p-value needs no further correction. docs/measures.md has the formulae.
+triggers for one class are, at the most extreme of all classes, in the two families that show it
+most. Because the number is the most extreme one for the references too, the search over classes,
+families and restarts lies inside the null, and its p-value needs no further correction.
+docs/measures.md has the formulae, docs/audit.md on what they were chosen.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ EXACT_FROM = 19
 TAIL_FROM = 3
 """References below which no tail is fitted."""
 _ROW_CENTERED_FROM = 4
+_CORROBORATING = 2
 _SMALLEST_SCALE = 0.02
 _MAD_TO_SD = 1.4826
 PARTS = ("distill", "optimize", "measure")
@@ -33,9 +35,10 @@ class Extreme:
     """The one number of a student, and where it was found.
 
     ``statistic`` is above 0 where some trigger is smaller than in the other students, in units of
-    the references' mean deviation in that family; None without references. ``null`` (R,) are
-    the references' own. ``scores`` (K,) is the most extreme of each class over the families.
-    ``floor`` is the smallest p-value that ranks allow, 1 / (R + 1).
+    the references' mean deviation; None without references. ``null`` (R,) are the references'
+    own. ``scores`` (K,) is the number of each class, all families together; ``family`` is the one
+    that shows ``target_class`` most. ``floor`` is the smallest p-value that ranks allow,
+    1 / (R + 1).
     """
 
     statistic: float | None
@@ -70,10 +73,12 @@ def judge_sizes(subject: Mapping[str, np.ndarray], references: Mapping[str, np.n
             target_class=int(label),
             scores=tuple(indices.max(axis=0).tolist()),
         )
-    scores = smallness(np.concatenate([own[None], others]))
-    null = scores[1:].max(axis=(1, 2))
-    family, label = np.unravel_index(np.argmax(scores[0]), scores[0].shape)
-    statistic = float(scores[0].max())
+    by_family = smallness(np.concatenate([own[None], others]))
+    scores = corroborated(by_family)
+    null = scores[1:].max(axis=1)
+    label = int(np.argmax(scores[0]))
+    statistic = float(scores[0, label])
+    # A root mean square is at most the larger of the two: Bonferroni's bound over all is one.
     p_value, kind = p_value_of(statistic, null, tests=own.size)
     return Extreme(
         statistic=statistic,
@@ -81,10 +86,23 @@ def judge_sizes(subject: Mapping[str, np.ndarray], references: Mapping[str, np.n
         p_value=p_value,
         p_kind=kind,
         floor=1 / (len(null) + 1),
-        family=families[family],
-        target_class=int(label),
-        scores=tuple(scores[0].max(axis=0).tolist()),
+        family=families[int(np.argmax(by_family[0, :, label]))],
+        target_class=label,
+        scores=tuple(scores[0].tolist()),
     )
+
+
+def corroborated(smallness: np.ndarray) -> np.ndarray:
+    """The number of each class (M, K) of ``smallness`` (M, F, K), all families together.
+
+    The root mean square of the two largest, those below 0 counted as 0; of one family, itself. A
+    planted trigger makes its class easy for more than one model of a trigger, a chance find of
+    one search does not; a trigger that only one model can express still counts with 1 / sqrt(2).
+    """
+    if smallness.shape[1] == 1:
+        return np.asarray(smallness[:, 0])
+    largest = np.sort(smallness, axis=1)[:, -_CORROBORATING:].clip(min=0)
+    return np.asarray(np.sqrt(np.square(largest).mean(axis=1)))
 
 
 def smallness(log_sizes: np.ndarray) -> np.ndarray:

@@ -28,7 +28,9 @@ _SMALLEST = 1e-3
 class ScreeningConfig(Config):
     """How a distillation set is screened."""
 
-    filters: str = field("median+jpeg+flip", "filters whose scores are combined, joined by +")
+    filters: str = field(
+        "median+jpeg", "filters whose scores are combined, joined by + (median, jpeg, flip, ...)"
+    )
     top: float = field(
         0.1, "share of the images that count as the most brittle", low=0.001, high=0.5
     )

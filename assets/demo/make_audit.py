@@ -1,6 +1,6 @@
 """Audit and repair the demo's students once: ``python assets/demo/make_audit.py``.
 
-Distills nine honest references, audits the three students beside them on trusted signs that no
+Distills nineteen honest references, audits the three students beside them on trusted signs that no
 model saw, with a screening of the signs that the backdoored one was distilled on, and repairs that
 one in three ways. What the demo shows of this is put into ``findings.npz``, bound to the models
 by digest; five of the references and the student that unlearned the recovered trigger lie beside
@@ -37,9 +37,10 @@ from analysis.study.shipped import pack_results
 TRUSTED = "signs:train,n=2000,seed=201"
 SUBJECT = "backdoored"
 METHODS = ("unlearn", "drop", "purify")
-# Five references allow no verdict here (p = 0.088 at a statistic beyond all of them): four were
-# added after that was seen, and before anything was known of them. Five are shipped.
-FURTHER_SEEDS = (206, 207, 209, 210)
+# Five references allow no verdict here (p = 0.088 at a statistic beyond all of them), so four were
+# added after that was seen; the statistic that was chosen later on other models gives these nine
+# p = 0.064, so ten more make ranks decide. Nothing was known of any beforehand. Five are shipped.
+FURTHER_SEEDS = (206, 207, 209, 210, *range(211, 221))
 LIMIT_BYTES = 3_000_000
 
 

@@ -9,6 +9,7 @@ from statistics import median
 from analysis.attack.triggers import TRIGGERS
 from analysis.errors import InputError
 from analysis.store.files import write_bytes
+from benchmarks.zoo.choosing import compare_searches, comparison_lines
 from benchmarks.zoo.judging import PATCHES, TESTS, Judged, Judgement, judge
 from benchmarks.zoo.method import ROOT, noted_method
 from benchmarks.zoo.pictures import gallery, roc_picture
@@ -91,6 +92,7 @@ def section_lines(zoo: Zoo, results: Results, judged: Judgement) -> list[str]:
         "",
         *_areas(judged),
         "",
+        *_searches(zoo, results),
         *_families(judged),
         "",
         *_errors(judged),
@@ -155,6 +157,11 @@ def _areas(judged: Judgement) -> list[str]:
             f"{'not run' if passes is None else f'{passes:,.0f}'.replace(',', ' ')} |"
         )
     return lines
+
+
+def _searches(zoo: Zoo, results: Results) -> list[str]:
+    """The searches to choose between, of a zoo that makes several."""
+    return comparison_lines(compare_searches(zoo, results)) if zoo.variants else []
 
 
 def _families(judged: Judgement) -> list[str]:

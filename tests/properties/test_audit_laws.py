@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.audit.null import holm, p_value_of, smallness
+from analysis.audit.null import corroborated, holm, p_value_of, smallness
 
 NUMBERS = st.floats(-50, 50)
 NULLS = st.lists(NUMBERS, min_size=1, max_size=25)
@@ -51,12 +51,14 @@ def test_how_easy_a_class_is_for_everybody_does_not_matter(shape: tuple, seed: i
 @given(st.tuples(st.integers(3, 6), st.integers(1, 3), st.integers(4, 6)), st.integers(0, 1000))
 def test_a_smaller_trigger_is_stranger(shape: tuple, seed: int) -> None:
     values = np.random.default_rng(seed).normal(size=shape)
-    scores = []
+    scores, numbers = [], []
     for less in (0.0, 1.0, 2.0, 4.0):
         smaller = values.copy()
         smaller[0, 0, 0] -= less
         scores.append(smallness(smaller)[0, 0, 0])
+        numbers.append(corroborated(smallness(smaller))[0, 0])
     assert np.all(np.diff(scores) > 0)
+    assert np.all(np.diff(numbers) >= 0)
 
 
 @given(st.lists(st.floats(1e-6, 1), min_size=1, max_size=8))

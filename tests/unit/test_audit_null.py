@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from analysis.audit.null import (
+    corroborated,
     holm,
     judge_sizes,
     mad_indices,
@@ -35,10 +36,10 @@ def judged(values: np.ndarray):
 
 
 def slow_statistic(values: np.ndarray, row: int) -> float:
-    """The most extreme trigger of one student, straight from docs/measures.md."""
+    """The most extreme class of one student, straight from docs/measures.md."""
     students, families, classes = values.shape
     others = [i for i in range(students) if i != row]
-    count, largest = len(others), -math.inf
+    count, table = len(others), []
     for family in range(families):
         mean = [sum(values[i, family, k] for i in others) / count for k in range(classes)]
 
@@ -49,16 +50,32 @@ def slow_statistic(values: np.ndarray, row: int) -> float:
 
         total = sum(abs(value) for i in others for value in centered(i))
         scale = total / (count * classes) / math.sqrt((count - 1) / count)
-        smallest = min(centered(row))
-        largest = max(largest, -smallest / (max(scale, 0.02) * math.sqrt(1 + 1 / count)))
-    return largest
+        unit = max(scale, 0.02) * math.sqrt(1 + 1 / count)
+        table.append([-value / unit for value in centered(row)])
+    numbers = []
+    for column in zip(*table, strict=True):
+        first, second = sorted((max(value, 0.0) for value in column), reverse=True)[:2]
+        numbers.append(math.sqrt((first**2 + second**2) / 2))
+    return max(numbers)
 
 
 def test_the_statistic_is_that_of_the_slow_oracle() -> None:
     values = sizes(np.random.default_rng(0), 6)
-    scores = smallness(values)
+    scores = corroborated(smallness(values))
     for row in range(6):
         assert scores[row].max() == pytest.approx(slow_statistic(values, row), rel=1e-12)
+    assert judged(values).statistic == pytest.approx(slow_statistic(values, 0), rel=1e-12)
+
+
+def test_two_families_that_agree_count_more_than_one_alone() -> None:
+    one, two = (np.zeros((1, 3, 4)) for _ in range(2))
+    one[0, 0, 2], two[0, :2, 2] = 6.0, 6.0
+    assert corroborated(one)[0].tolist() == pytest.approx([0, 0, 6 / math.sqrt(2), 0])
+    assert corroborated(two)[0].tolist() == pytest.approx([0, 0, 6, 0])
+    # A family in which the class is harder than in the others takes nothing away.
+    one[0, 1, 2] = -9.0
+    assert corroborated(one)[0, 2] == pytest.approx(6 / math.sqrt(2))
+    assert corroborated(two[:, :1])[0].tolist() == two[0, 0].tolist()
 
 
 def test_a_much_smaller_trigger_is_found_and_named() -> None:

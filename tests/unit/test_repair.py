@@ -240,7 +240,7 @@ def test_a_set_is_screened_into_the_study(
     record = study.record("screening")
     assert record["images"]["n"] == 40
     assert record["scores"] == [
-        "score", "median", "jpeg", "flip", "labels", "spectral", "clusters",
+        "score", "median", "jpeg", "labels", "spectral", "clusters",
     ]  # fmt: skip
     ids = study.array("screening/ids")
     for name in record["scores"]:
