@@ -76,8 +76,8 @@ def judge_sizes(subject: Mapping[str, np.ndarray], references: Mapping[str, np.n
     by_family = smallness(np.concatenate([own[None], others]))
     scores = corroborated(by_family)
     null = scores[1:].max(axis=1)
-    label = int(np.argmax(scores[0]))
-    statistic = float(scores[0, label])
+    named = int(np.argmax(scores[0]))
+    statistic = float(scores[0, named])
     # A root mean square is at most the larger of the two: Bonferroni's bound over all is one.
     p_value, kind = p_value_of(statistic, null, tests=own.size)
     return Extreme(
@@ -86,8 +86,8 @@ def judge_sizes(subject: Mapping[str, np.ndarray], references: Mapping[str, np.n
         p_value=p_value,
         p_kind=kind,
         floor=1 / (len(null) + 1),
-        family=families[int(np.argmax(by_family[0, :, label]))],
-        target_class=label,
+        family=families[int(np.argmax(by_family[0, :, named]))],
+        target_class=named,
         scores=tuple(scores[0].tolist()),
     )
 

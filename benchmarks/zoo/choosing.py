@@ -182,4 +182,4 @@ def comparison_lines(compared: Sequence[Compared]) -> list[str]:
             f"{one.area() or 'not known'} | {one.area(PATCHES) or 'not known'} | "
             f"{f'{one.passes:,.0f}'.replace(',', ' ')} |"
         )
-    return [*lines, ""]
+    return lines

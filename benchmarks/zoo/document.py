@@ -81,26 +81,20 @@ def section_lines(zoo: Zoo, results: Results, judged: Judgement) -> list[str]:
     if audited + failed < len(zoo.students):
         lines[0] += " **The zoo is not complete**: what follows is of these students only."
     noted = noted_method(results.folder, zoo)
-    if noted is not None:
+    if noted is not None and zoo.frozen:
         lines.append(f"Method: commit `{noted.commit[:12]}`, noted before the first student.")
-    return [
-        *lines,
-        "",
-        *_attacks(judged),
-        "",
-        *_rates(judged),
-        "",
-        *_areas(judged),
-        "",
-        *_searches(zoo, results),
-        *_families(judged),
-        "",
-        *_errors(judged),
-        *_pictures(zoo, audited),
-        *_screening(judged),
-        "",
-        *_repair(judged),
-    ]
+    parts = [lines, _attacks(judged)]
+    if audited:
+        parts += [_rates(judged), _areas(judged)]
+    parts.append(_searches(zoo, results))
+    if audited:
+        parts += [_families(judged), _errors(judged), _pictures(zoo)]
+    parts.append(_screening(judged))
+    if audited:
+        parts.append(_repair(judged))
+    else:
+        parts.append([f"Verdicts, ROC curve, gallery and repair: {NOT_RUN}."])
+    return "\n\n".join("\n".join(part) for part in parts if part).split("\n")
 
 
 def _attacks(judged: Judgement) -> list[str]:
@@ -195,7 +189,7 @@ def _errors(judged: Judgement) -> list[str]:
         for one in students
         if title in ERRORS
     ]
-    return ["Every error (the pictures below begin with them):", "", *lines, ""] if lines else []
+    return ["Every error (the pictures below begin with them):", "", *lines] if lines else []
 
 
 def _seen(one: Judged) -> str:
@@ -215,9 +209,7 @@ def _seen(one: Judged) -> str:
     return f"{said}; of unseen images it moves student and teacher on {' and '.join(moved)} %."
 
 
-def _pictures(zoo: Zoo, audited: int) -> list[str]:
-    if not audited:
-        return [f"ROC curve and gallery: {NOT_RUN}.", ""]
+def _pictures(zoo: Zoo) -> list[str]:
     return [
         f"![ROC curves of the {zoo.name} zoo](pictures/zoo-{zoo.name}-roc.svg)",
         "",
@@ -225,7 +217,6 @@ def _pictures(zoo: Zoo, audited: int) -> list[str]:
         "",
         "In each triple: the recovered trigger, an unseen image with it, an image with the planted "
         "one (none in honest students).",
-        "",
     ]
 
 

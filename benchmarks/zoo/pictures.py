@@ -17,7 +17,7 @@ from benchmarks.reproduction.pictures import ALARM, FAINT, INK, LINE, picture, t
 from benchmarks.zoo.judging import TESTS, Judged, Judgement
 from benchmarks.zoo.rates import roc
 
-_GAP, _SCALE, _CELL, _COLUMNS = 2, 2, 224, 4
+_GAP, _SCALE, _CELL, _ROW, _COLUMNS = 2, 2, 224, 130, 4
 _STROKES = {
     "ours": (ALARM, ""),
     "neural_cleanse": ("#b8730a", "7 3"),
@@ -91,7 +91,7 @@ def roc_picture(judged: Judgement) -> str:
         text(left + side / 2, top + side + 40, "honest students that alarm, %", INK, "middle")
     )
     parts.append(text(left, top - 6, "planted students found, %", INK, "start"))
-    return picture(left + side + 400, top + side + 56, parts)
+    return picture(left + side + 480, top + side + 56, parts)
 
 
 def gallery(groups: Sequence[tuple[str, Sequence[Judged]]], folder: Path) -> str:
@@ -106,9 +106,9 @@ def gallery(groups: Sequence[tuple[str, Sequence[Judged]]], folder: Path) -> str
         top += 30
         for number, student in enumerate(students):
             x = 8 + (number % _COLUMNS) * _CELL
-            y = top + (number // _COLUMNS) * 118
+            y = top + (number // _COLUMNS) * _ROW
             parts += _cell(student, folder / f"{student.name}.png", x, y)
-        top += 118 * -(-len(students) // _COLUMNS) + 8
+        top += _ROW * -(-len(students) // _COLUMNS) + 8
     return picture(16 + _COLUMNS * _CELL, top, parts)
 
 
@@ -116,10 +116,11 @@ def _cell(student: Judged, path: Path, x: float, y: float) -> list[str]:
     row = student.tests["ours"]
     planted = student.model["family"]
     first = f"{row['family']} towards {row['named']}, {row['statistic']:.1f}"
-    second = "honest" if planted is None else f"{planted} towards {student.model['target']}"
+    second = "honest" if planted is None else f"planted: {planted}, {student.model['target']}"
     parts = [
         text(x, y + 82, first, INK, "start", 11),
-        text(x, y + 97, f"{second}; {student.name}", FAINT, "start", 10),
+        text(x, y + 97, second, FAINT, "start", 10),
+        text(x, y + 111, student.name, FAINT, "start", 10),
     ]
     if not path.exists():
         return [*parts, text(x, y + 36, "no picture kept", FAINT, "start", 11)]
