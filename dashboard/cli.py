@@ -164,6 +164,7 @@ def compare(
     config = CompareConfig.from_mapping({**given, **cli_training.read_settings(settings)})
     named = _students(student or (), checkpoints, reference)
     names = _class_names(class_names, list(named))
+    terminal.note_normalization((teacher, *named.values()))
     _use_threads(threads)
     with terminal.stage_progress(quiet=quiet) as progress:
         study = run(
@@ -206,6 +207,7 @@ def add(
     Study.open(study)  # before torch is loaded: a wrong folder is answered at once
     named = _students(student or (), checkpoints, reference)
     names = _class_names(class_names, list(named))
+    terminal.note_normalization(named.values())
     _use_threads(threads)
     with terminal.stage_progress(quiet=quiet) as progress:
         if distillation is not None and not named:

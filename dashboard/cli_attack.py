@@ -91,6 +91,7 @@ def attack(
         shift=shift,
         seed=seed,
     )
+    terminal.note_normalization([teacher])
     _use_threads(threads)
     with terminal.stage_progress(quiet=quiet) as progress:
         made = attack_images(

@@ -202,6 +202,7 @@ def _compared(
     from analysis.study.stages import CompareConfig
 
     named = name_students(students)
+    terminal.note_normalization((teacher, *named.values()))
     compare(
         teacher=teacher,
         students=named,

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, overload
 
 import typer
 
@@ -24,7 +24,7 @@ Images = Annotated[str, typer.Option(help="Training images: the sources of compa
 Out = Annotated[Path, typer.Option(help="Weights to write, .safetensors; the run lies beside it.")]
 Width = Annotated[int | None, typer.Option(help="Channels of the first stage.", min=1)]
 Validation = Annotated[str | None, typer.Option(help="Images to report accuracy on, by epoch.")]
-Limit = Annotated[int | None, typer.Option(help="Use at most N training images (seeded).")]
+Limit = Annotated[int | None, typer.Option(help="Use at most N images of each source (seeded).")]
 Epochs = Annotated[int, typer.Option(help="Passes over the images.")]
 BatchSize = Annotated[int, typer.Option(help="Images per step.")]
 LearningRate = Annotated[float, typer.Option(help="Peak of the one-cycle schedule.")]
@@ -89,7 +89,7 @@ def train(
             out=out,
             width=width,
             config=config,
-            validation=validation,
+            validation=_limited(validation, limit, seed, "validation"),
             normalize=normalize,
             progress=progress,
         )
@@ -148,6 +148,7 @@ def distill(
         threads=threads,
         device=device,
     )
+    terminal.note_normalization([teacher])
     with terminal.stage_progress(quiet=quiet) as progress:
         made = distill_model(
             teacher=teacher,
@@ -157,7 +158,7 @@ def distill(
             width=width,
             config=config,
             objective=goal,
-            validation=validation,
+            validation=_limited(validation, limit, seed, "validation"),
             normalize=normalize,
             trusted_code=trust_code or (),
             progress=progress,
@@ -200,12 +201,18 @@ def read_settings(settings: list[str] | None) -> dict[str, Any]:
     return values
 
 
-def _limited(images: str, limit: int | None, seed: int) -> ImageSet | str:
-    if limit is None:
+@overload
+def _limited(images: str, limit: int | None, seed: int, name: str = ...) -> ImageSet | str: ...
+@overload
+def _limited(images: None, limit: int | None, seed: int, name: str = ...) -> None: ...
+def _limited(
+    images: str | None, limit: int | None, seed: int, name: str = "training"
+) -> ImageSet | str | None:
+    if limit is None or images is None:
         return images
     from analysis.data.sources import load_images
 
-    return load_images(images, name="training", limit=limit, seed=seed)
+    return load_images(images, name=name, limit=limit, seed=seed)
 
 
 def _report(made: TrainedModel) -> None:

@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
 
@@ -52,6 +52,22 @@ def fail(message: str, *, kind: str = "error") -> None:
     """Print an error as one line on stderr, whatever is in it."""
     line = " ".join(message.split())
     print(f"{kind}: {line}", file=sys.stderr)
+
+
+def note_normalization(specs: Iterable[object]) -> None:
+    """Say of every model spec that leaves open how its inputs are normalized."""
+    from analysis.models.loading import leaves_normalization_open
+    from analysis.models.spec import ModelSpec
+
+    for spec in specs:
+        if isinstance(spec, str | ModelSpec) and leaves_normalization_open(spec):
+            name = (ModelSpec.parse(spec) if isinstance(spec, str) else spec).text
+            fail(
+                f"nothing says how inputs of {name} are normalized: it is shown pixels in [0, 1] "
+                f"as they are. Name it, as in {name},normalize=imagenet; normalize=none says that "
+                "this is right",
+                kind="note",
+            )
 
 
 _listener: ContextVar[Report | None] = ContextVar("listener", default=None)

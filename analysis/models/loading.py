@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
-from analysis.errors import ModelError
+from analysis.errors import InputError, ModelError
 from analysis.models.architectures import (
     CLASSIFIER,
     Dimensions,
@@ -20,7 +20,7 @@ from analysis.models.handle import ModelHandle, Normalization
 from analysis.models.saving import Header, save_model
 from analysis.models.spec import ModelSpec
 from analysis.models.usercode import build_user_module, require_trust, trace_user_module
-from analysis.models.weights import Weights, fill, read_weights
+from analysis.models.weights import Weights, fill, read_header, read_weights
 
 __all__ = ["ModelSpec", "load_model", "save_model", "wrap_module"]
 
@@ -55,6 +55,20 @@ def load_model(
     if names is not None:
         handle = replace(handle, class_names=names)
     return handle.to(device)
+
+
+def leaves_normalization_open(spec: ModelSpec | str) -> bool:
+    """Whether neither ``spec`` nor its weights file says how inputs are normalized.
+
+    Such a model is shown pixels in [0, 1] as they are, which is wrong for most published weights.
+    False for user code, which normalizes itself, and where nothing can be read.
+    """
+    try:
+        spec = ModelSpec.parse(spec) if isinstance(spec, str) else spec
+        stated = spec.normalization is not None or spec.code is not None
+        return not stated and read_header(spec.weights) is None
+    except InputError:
+        return False
 
 
 def wrap_module(

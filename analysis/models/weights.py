@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import pickle
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,16 @@ def read_weights(path: Path) -> Weights:
     return Weights(state, header, path.stat().st_size)
 
 
+def read_header(path: Path) -> Header | None:
+    """What a weights file says of itself, or None; no tensor is read."""
+    require_file(path)
+    if path.suffix.lower() != ".safetensors":
+        return None
+    with _refused(path), safe_open(path, framework="pt", device="cpu") as file:
+        text = (file.metadata() or {}).get(HEADER_KEY)
+    return None if text is None else Header.from_text(text, path.name)
+
+
 def require_file(path: Path) -> None:
     """Raise :class:`ModelError` unless ``path`` is a file, naming the nearest one beside it."""
     if path.is_file():
@@ -73,18 +84,24 @@ def require_file(path: Path) -> None:
 
 
 def _read_safetensors(path: Path) -> tuple[State, Header | None]:
+    with _refused(path), safe_open(path, framework="pt", device="cpu") as file:
+        metadata = file.metadata() or {}
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    text = metadata.get(HEADER_KEY)
+    return state, None if text is None else Header.from_text(text, path.name)
+
+
+@contextlib.contextmanager
+def _refused(path: Path) -> Iterator[None]:
+    """Turn what the format's reader says into one line."""
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        yield
     except (SafetensorError, OSError) as error:
         raise ModelError(
             f"{path.name} cannot be read ({_first_line(error)})",
             expected="a safetensors file",
             remedy="write or download it again",
         ) from None
-    text = metadata.get(HEADER_KEY)
-    return state, None if text is None else Header.from_text(text, path.name)
 
 
 def _read_torch(path: Path) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from analysis.models.loading import load_model
 from analysis.store import Study, writing
 from dashboard.cli import _run
 from tests.conftest import ROOT
@@ -68,6 +70,39 @@ def test_compare_add_export_clean(
     assert status == 0
     assert float(text.split()[0]) > 0
     assert Study.open(out).trace("alpha").logits.shape == (40, 16)
+
+
+def test_distill_bounds_both_sources_and_notes_an_open_normalization(
+    tiny_models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare = tmp_path / "bare.pt"
+    torch.save(load_model(str(tiny_models["teacher"])).module.state_dict(), bare)
+    options = (
+        "--arch", "convnet", "--width", 4, "--images", "signs:train,n=80,seed=1", "--epochs", 1,
+        "--validation", "signs:test,n=90,seed=2", "--limit", 40, "--quiet",
+    )  # fmt: skip
+    status, text, said = call(
+        capsys,
+        "distill",
+        "--teacher",
+        f"resnet8@{bare}",
+        *options,
+        "--out",
+        tmp_path / "a.safetensors",
+    )
+    assert status == 0
+    assert "note: nothing says how inputs of resnet8@bare.pt are normalized" in said
+    assert "resnet8@bare.pt,normalize=imagenet" in said
+    assert str(tmp_path) not in said
+    # Of 40 validation images every share is a multiple of 2.5 %.
+    share = float(re.search(r"validation accuracy\D+([\d.]+) ?%", text)[1])
+    assert share / 2.5 == pytest.approx(round(share / 2.5), abs=0.05)
+    status, _, said = call(
+        capsys, "distill", "--teacher", tiny_models["teacher"], *options,
+        "--out", tmp_path / "b.safetensors",
+    )  # fmt: skip
+    assert status == 0
+    assert "note:" not in said
 
 
 def test_checkpoints_become_epochs_of_their_student(

@@ -15,7 +15,14 @@ from torch import nn
 
 from analysis.errors import ModelError, SpecError, TrustError
 from analysis.models.architectures import build
-from analysis.models.loading import ModelSpec, Normalization, load_model, save_model, wrap_module
+from analysis.models.loading import (
+    ModelSpec,
+    Normalization,
+    leaves_normalization_open,
+    load_model,
+    save_model,
+    wrap_module,
+)
 from analysis.models.saving import HEADER_KEY
 from analysis.records import PENULTIMATE
 
@@ -200,6 +207,24 @@ def test_saving_and_loading_is_the_identity(
     assert loaded.file_bytes == path.stat().st_size
     assert loaded.spec_text == "student.safetensors"
     assert (loaded.architecture, loaded.width) == arch
+
+
+def test_a_file_that_does_not_say_how_inputs_are_normalized_is_told_apart(tmp_path: Path) -> None:
+    stated = save(tmp_path / "stated.safetensors", network())
+    bare = tmp_path / "bare.pt"
+    torch.save(network().state_dict(), bare)
+    save_file(network().state_dict(), tmp_path / "bare.safetensors")
+    for spec, is_open in (
+        (f"{stated}", False),
+        (f"smallresnet@{bare}", True),
+        (f"smallresnet@{tmp_path}/bare.safetensors", True),
+        (f"smallresnet@{bare},normalize=none", False),
+        (f"smallresnet@{bare},normalize=imagenet", False),
+        (f"{tmp_path}/net.py:make@{bare}", False),
+        (f"smallresnet@{tmp_path}/gone.pt", False),
+        ("no spec", False),
+    ):
+        assert leaves_normalization_open(spec) is is_open, spec
 
 
 def test_equal_models_make_equal_files(tmp_path: Path) -> None:
