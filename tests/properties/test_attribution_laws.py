@@ -65,8 +65,9 @@ COARSE = {"kernel_shap", "grad_cam"}
 def test_pixels_that_are_not_read_get_nothing(seed: int, c: int, method: str) -> None:
     options = {"window": 2} if method == "occlusion" else {}
     maps = attribute(handle_of(LeftHalf(seed)), pixels(2, seed=seed), c, method=method, **options)
-    assert np.abs(maps.values[..., 4:]).max() == 0
-    assert np.abs(maps.values[..., :4]).max() > 0
+    # Occlusion subtracts two answers, each rounded as its batch has it.
+    assert np.abs(maps.values[..., 4:]).max() <= 1e-15
+    assert np.abs(maps.values[..., :4]).max() > 1e-6
 
 
 @few

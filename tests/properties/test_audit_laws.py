@@ -57,7 +57,9 @@ def test_a_smaller_trigger_is_stranger(shape: tuple, seed: int) -> None:
         smaller[0, 0, 0] -= less
         scores.append(smallness(smaller)[0, 0, 0])
         numbers.append(corroborated(smallness(smaller))[0, 0])
-    assert np.all(np.diff(scores) > 0)
+    # While the class is the student's middle one, it moves the middle along and stays at 0.
+    assert np.all(np.diff(scores) >= 0)
+    assert scores[-1] > scores[0]
     assert np.all(np.diff(numbers) >= 0)
 
 

@@ -79,7 +79,7 @@ def test_the_set_that_it_was_distilled_on_is_screened_blindly(space, poisoned): 
     assert not any("distilled on" in text for text in report.not_tested)
     first = found["brittle_mix"]
     assert first.seconds > 0
-    assert first.passes == 60 * 4
+    assert first.passes == 60 * 3
     assert found["label_disagreement"].passes == 0
     record = done.record("screening")
     assert record["students"] == ["one"]

@@ -84,6 +84,8 @@ def test_no_seed_of_a_plan_occurs_anywhere_else(zoo: Zoo) -> None:
             for path in (ROOT / folder).glob(pattern):
                 if path.parent != ROOT / "benchmarks" / "zoo":
                     text = path.read_text(encoding="utf-8", errors="replace")
+                    # What a zoo came to names its own seeds.
+                    text = re.sub(r"(?s)<!-- zoo \w+: begin -->.*?<!-- zoo \w+: end -->", "", text)
                     found |= {int(n) for n in re.findall(r"(?i)seeds?\W{0,6}(\d{1,9})\b", text)}
     assert {101, 301} <= found
     assert not set(zoo.seeds()) & (found | set(range(2300)))
