@@ -40,8 +40,8 @@ def pack_results(
 
     That is records, arrays and thumbnails. ``models`` are those the results were computed of;
     their digests bind the pack. ``keep(key, values)`` returns the part of an array that is packed,
-    or None. Floating-point arrays are kept in half precision. Raises :class:`InputError` when
-    there is nothing to pack.
+    or None. Floating-point arrays are kept in half precision, numbers of records to six digits.
+    Raises :class:`InputError` when there is nothing to pack.
     """
     wanted = tuple(prefixes)
     records = {key: value for key, value in study.manifest.records.items() if _under(key, wanted)}
@@ -57,7 +57,7 @@ def pack_results(
             picture = (study.path / file_name).read_bytes()
             arrays[f"{_PICTURES}{name}"] = np.frombuffer(picture, dtype=np.uint8)
     index = {
-        "records": records,
+        "records": _shortened(records),
         "models": {name: study.models[name].digest for name in models},
     }
     text = np.frombuffer(json.dumps(index, sort_keys=True).encode(), dtype=np.uint8)
@@ -66,6 +66,17 @@ def pack_results(
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **named)
     return path
+
+
+def _shortened(value: Any) -> Any:
+    """``value`` with every floating-point number to six significant digits."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, Mapping):
+        return {key: _shortened(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_shortened(item) for item in value]
+    return value
 
 
 def attach_results(folder: Path, pack: Path) -> Study:
