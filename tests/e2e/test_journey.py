@@ -241,10 +241,19 @@ def test_a_cell_of_the_drift_matrix_filters(page: Any, url: str, study: Study) -
     np.add.at(counts, (pair.teacher_answer, pair.student_answer), 1)
     np.fill_diagonal(counts, 0)
     row, column = np.unravel_index(counts.argmax(), counts.shape)
+    # Whichever cell it is, it lies inside the window.
+    page.set_viewport_size({"width": 1280, "height": 1800})
     page.goto(url)
     page.locator(".ds-finding").wait_for()
     plot = page.locator(".js-plotly-plot").first
     plot.wait_for()
+    # What is above it may still grow: a click is aimed once it has stood still for a second.
+    plot.evaluate(
+        "async plot => { for (let last = '', still = 0; still < 5;) {"
+        " const box = JSON.stringify(plot.getBoundingClientRect());"
+        " still = box === last ? still + 1 : 0; last = box;"
+        " await new Promise(done => setTimeout(done, 200)) } }"
+    )
     x, y = plot.evaluate(
         "(plot, [column, row]) => { const box = plot.getBoundingClientRect();"
         " const {xaxis, yaxis} = plot._fullLayout;"

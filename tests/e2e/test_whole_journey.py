@@ -124,7 +124,7 @@ def audit(page: Any) -> None:
     choose(page, "Student", "backdoored")
     choose(page, "Budget", "fast")
     settings(page)
-    type_in(page, {"Steps": "8"})
+    type_in(page, {"Steps": "40"})
     start(page)
     open_result(page, "Audit")
     page.get_by_text("Smallest trigger, against honest references").wait_for()
@@ -173,5 +173,5 @@ def test_poison_distill_cancel_resume_audit_repair_report(page: Any, workspace: 
     assert written["distillation"]["epochs"] == 2
     assert (written["comparison"]["probe"], written["conditions"]["probe"]) == (0, 4)
     assert written["comparison"]["projection"] is False
-    assert jobs[1].order.values["search"] == {"steps": 8}
+    assert jobs[1].order.values["search"] == {"steps": 40}
     assert jobs[2].order.values["remedy"] == {"epochs": 1}
