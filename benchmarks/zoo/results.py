@@ -26,19 +26,8 @@ TABLES: Mapping[str, tuple[str, ...]] = {
 """The tables, with the columns that tell their rows apart."""
 _TEXTS = (
     *("model", "teacher", "data", "kind", "family", "architecture", "objective", "trigger"),
-    *(
-        "target",
-        "outcome",
-        "student",
-        "search",
-        "classes",
-        "censored",
-        "flips",
-        "set",
-        "alarm",
-        "test",
-        "verdict",
-    ),
+    *("target", "outcome", "student", "search", "classes", "censored", "flips", "set", "alarm"),
+    *("test", "verdict"),
     *("verdict_with_set", "p_kind", "named", "remedy", "device"),
 )
 """Columns that hold words, also where a word looks like a number: the sign "80"."""

@@ -39,7 +39,9 @@ from analysis.study.training import distill_model, train_model
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 IMAGES = render_signs(320, seed=31, split="train")
-TRAINING = TrainingConfig(epochs=20, batch_size=32, flip=False, precision="float32", seed=1)
+TRAINING = TrainingConfig(
+    epochs=20, batch_size=32, flip=False, precision="float32", seed=1, device="cuda"
+)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +57,7 @@ def teacher(folder: Path) -> ModelHandle:
         width=8,
         images=IMAGES,
         out=folder / "teacher.safetensors",
-        config=TrainingConfig(**{**TRAINING.key(), "device": "cuda"}),
+        config=TRAINING,
     )
     return load_model(str(made.weights))
 
@@ -68,7 +70,7 @@ def student(folder: Path, teacher: ModelHandle) -> ModelHandle:
         width=8,
         images=IMAGES,
         out=folder / "student.safetensors",
-        config=TrainingConfig(**{**TRAINING.key(), "device": "cuda"}),
+        config=TRAINING,
     )
     return load_model(str(made.weights))
 
