@@ -8,6 +8,7 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 READY := $(VENV)/.ready
 TEST_READY := $(VENV)/.test-ready
 PORT ?= 8501
+BESIDE := -n auto --maxprocesses 8 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-long check bench golden component demo-assets clean browser
@@ -34,8 +35,11 @@ demo: $(READY) ## compare the embedded models and open the dashboard
 browser: $(TEST_READY)
 	@$(BIN)/python tests/find_browser.py
 
+# Tests without a browser share nothing but what they read and run beside one another; those with
+# one want both cores for themselves.
 test: $(TEST_READY) browser ## run every test that takes less than minutes
-	$(BIN)/python -m pytest -m "not long" --durations=10
+	$(BIN)/python -m pytest -m "not long and not browser" $(BESIDE) --durations=10
+	$(BIN)/python -m pytest -m "browser and not long" --durations=10
 
 test-long: $(TEST_READY) browser ## run what takes long: random kills, 200 000 points
 	$(BIN)/python -m pytest -m long --durations=0
