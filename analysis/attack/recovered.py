@@ -14,7 +14,7 @@ from analysis.attack.trigger import Added, Moved, Overlay, Stamp
 from analysis.digest import digest_array, digest_json
 from analysis.errors import InputError, nearest
 
-FAMILIES = ("mask", "spatial", "frequency", "warp")
+FAMILIES = ("mask", "coarse", "spatial", "frequency", "warp")
 _LEAST_CHANGE = 1 / 255
 
 
@@ -86,7 +86,7 @@ class RecoveredTrigger:
         The mask of a masked pattern; for an added one its largest change of a channel, and for
         a warp how far a pixel moves, each relative to the largest.
         """
-        if self.family == "mask":
+        if "mask" in self.parts:
             return self.parts["mask"].clip(0, 1)
         size = np.abs(self.parts["delta"]).max(axis=2) if "delta" in self.parts else None
         if size is None:
@@ -134,12 +134,14 @@ def _on_device(stamp: Stamp, pixels: Tensor) -> Stamp:
 
 _PARTS: Mapping[str, tuple[str, ...]] = {
     "mask": ("mask", "pattern"),
+    "coarse": ("mask", "pattern"),
     "spatial": ("delta",),
     "frequency": ("delta",),
     "warp": ("flow",),
 }
 _STAMPS: Mapping[str, Callable[[Mapping[str, np.ndarray]], Stamp]] = {
     "mask": _masked,
+    "coarse": _masked,
     "spatial": _added,
     "frequency": _added,
     "warp": _moved,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -102,6 +102,53 @@ class Mask(Family):
         """``mask`` (K, H, W) and ``pattern`` (K, H, W, C), both in [0, 1]."""
         mask, pattern = self.masks(parameters), torch.sigmoid(2 * parameters["pattern"])
         return {"mask": _numpy(mask[:, 0]), "pattern": _numpy(pattern.movedim(1, -1))}
+
+
+class Coarse(Mask):
+    """A mask with a pattern, neither with any detail; its size is the sum of the mask.
+
+    What is planted is often a thing: a note, a logo, a picture. A pattern without detail can be
+    one, but not the fine noise that moves every classifier from a small area; so classes that
+    nobody planted need larger areas than with :class:`Mask`, and a planted one does not.
+    """
+
+    name = "coarse"
+    title = "Picture: coarse mask and pattern"
+    source = "this project's; equation 2 of Wang et al. 2019, both on a grid of 8 x 8"
+
+    CELLS = 8
+
+    def start(self, classes: int, shape: Shape, generator: torch.Generator) -> Parameters:
+        """Draw a faint mask over the whole image and a pattern of few patches of color."""
+        return super().start(classes, (shape[0], self.CELLS, self.CELLS), generator)
+
+    def apply(self, parameters: Parameters, pixels: Tensor) -> Tensor:
+        """Blend the pattern in where the mask is."""
+        return super().apply(self._spread(parameters, pixels.shape[3:]), pixels)
+
+    def size(self, parameters: Parameters, shape: Shape) -> Tensor:
+        """Sum of the mask over all pixels."""
+        return super().size(self._spread(parameters, shape[1:]), shape)
+
+    def bound(self, shape: Shape) -> float:
+        """Half of the image."""
+        return shape[1] * shape[2] / 2
+
+    def parts(self, parameters: Parameters, shape: Shape) -> dict[str, np.ndarray]:
+        """``mask`` (K, H, W) and ``pattern`` (K, H, W, C), both in [0, 1]."""
+        return super().parts(self._spread(parameters, shape[1:]), shape)
+
+    @staticmethod
+    def _spread(parameters: Parameters, sides: Sequence[int]) -> Parameters:
+        """The same on the pixels of an image."""
+        height, width = sides
+        grids = {
+            key: functional.interpolate(
+                parameters[key], size=(height, width), mode="bilinear", align_corners=False
+            )
+            for key in ("mask", "pattern")
+        }
+        return {**parameters, **grids}
 
 
 class _Additive(Family):
@@ -249,7 +296,7 @@ class Warp(Family):
 
 
 FAMILIES: Mapping[str, Family] = {
-    kind.name: kind for kind in (Mask(), Spatial(), Frequency(), Warp())
+    kind.name: kind for kind in (Mask(), Coarse(), Spatial(), Frequency(), Warp())
 }
 
 

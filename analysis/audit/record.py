@@ -146,11 +146,11 @@ def read_audit(study: Study, student: str) -> AuditReport | None:
 def recovered(study: Study, student: str, family: str) -> dict[str, np.ndarray]:
     """Return the recovered triggers of ``family`` by part, one row per class, memory-mapped.
 
-    ``mask``: ``mask`` (K, H, W) and ``pattern`` (K, H, W, C), both in [0, 1]; an image x becomes
-    x (1 - mask) + pattern mask. ``spatial`` and ``frequency``: ``delta`` (K, H, W, C), added and
-    clipped to [0, 1]. ``warp``: ``flow`` (K, H, W, 2), where each pixel is taken from, as
-    (down, right) in pixels. Every family has ``example`` (K, n, H, W, C) uint8, trusted images
-    that carry it.
+    ``mask`` and ``coarse``: ``mask`` (K, H, W) and ``pattern`` (K, H, W, C), both in [0, 1]; an
+    image x becomes x (1 - mask) + pattern mask. ``spatial`` and ``frequency``: ``delta``
+    (K, H, W, C), added and clipped to [0, 1]. ``warp``: ``flow`` (K, H, W, 2), where each pixel is
+    taken from, as (down, right) in pixels. Every family has ``example`` (K, n, H, W, C) uint8:
+    trusted images that carry it.
     """
     prefix = f"audit/{student}/{family}/"
     return {

@@ -10,7 +10,9 @@ from analysis.config import Config, field
 from analysis.errors import ConfigError, nearest
 
 MASK_ONLY = ("mask",)
-ALL_FAMILIES = ("mask", "spatial", "frequency", "warp")
+STANDARD = ("mask", "coarse", "spatial", "frequency")
+"""What is searched unless somebody says otherwise; planted warps are found by these, too."""
+ALL_FAMILIES = (*STANDARD, "warp")
 BUDGETS = ("fast", "standard", "thorough")
 BASELINES: Mapping[str, str] = {
     "sticker_bank": "Ready stickers",
@@ -25,7 +27,7 @@ class InversionConfig(Config):
     """How the smallest trigger of every class is searched for."""
 
     use: str = field("forbid", "what the teacher must do: keep, forbid or none")
-    families: tuple[str, ...] = field(ALL_FAMILIES, "models of a trigger")
+    families: tuple[str, ...] = field(STANDARD, "models of a trigger")
     restarts: int = field(2, "searches from different starts; the smallest trigger counts", low=1)
     steps: int = field(100, "steps of each search", low=4)
     batch: int = field(16, "images of each class at each step", low=2)
@@ -77,7 +79,7 @@ _BUDGETS: Mapping[str, Budget] = {
     budget.name: budget
     for budget in (
         Budget("fast", MASK_ONLY, 2, 0),
-        Budget("standard", ALL_FAMILIES, 2, 5, ("sticker_bank",), localize=True),
+        Budget("standard", STANDARD, 2, 5, ("sticker_bank",), localize=True),
         Budget("thorough", ALL_FAMILIES, 3, 19, tuple(BASELINES), localize=True),
     )
 }

@@ -32,6 +32,7 @@ NOT_TESTED = (
 )
 _TITLES = {
     "mask": "patch",
+    "coarse": "picture",
     "spatial": "smooth full-image pattern",
     "frequency": "pattern of few waves",
     "warp": "smooth warp",

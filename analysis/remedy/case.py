@@ -30,7 +30,8 @@ class Case:
 
     ``trusted`` are images that nobody tampered with, ``suspect`` the set that the student was
     distilled on, ``suspicion`` (N,) a score of each of its images (higher: sooner dropped).
-    ``trigger`` is what is to be unlearned. ``order`` says which of the student's outputs each of
+    ``trigger`` is what is to be unlearned, ``further`` are others for the same class, found by
+    other models of a trigger. ``order`` says which of the student's outputs each of
     the teacher's classes is, when they are ordered differently.
     """
 
@@ -40,6 +41,7 @@ class Case:
     suspect: ImageSet | None = None
     suspicion: np.ndarray | None = None
     trigger: Applied | None = None
+    further: tuple[Applied, ...] = ()
     order: tuple[int, ...] | None = None
 
     def key(self) -> dict[str, Any]:
@@ -51,6 +53,7 @@ class Case:
             "suspect": None if self.suspect is None else self.suspect.digest,
             "suspicion": None if self.suspicion is None else digest_array(self.suspicion),
             "trigger": None if self.trigger is None else self.trigger.key(),
+            "further": [trigger.key() for trigger in self.further],
             "order": None if self.order is None else list(self.order),
         }
 
@@ -114,6 +117,7 @@ class Remedy(Config, abc.ABC):
         return dataclasses.replace(
             case,
             trigger=case.trigger if self.needs_trigger else None,
+            further=case.further if self.needs_trigger else (),
             suspect=case.suspect if self.needs_suspect else None,
             suspicion=case.suspicion if self.needs_suspicion else None,
         )

@@ -68,7 +68,11 @@ class FineTuning(Remedy):
 
 @dataclass(frozen=True, kw_only=True)
 class Unlearning(FineTuning):
-    """Show the student the trigger, and the teacher's answer to the image without it."""
+    """Show the student the trigger, and the teacher's answer to the image without it.
+
+    Where an audit found several triggers of the class, by several models of a trigger, they take
+    turns: each is a part of what was planted, seen in another way.
+    """
 
     name: ClassVar[str] = "unlearn"
     title: ClassVar[str] = "Unlearning the trigger"
@@ -81,9 +85,9 @@ class Unlearning(FineTuning):
     stamped: float = field(0.5, "share of every batch that carries the trigger", low=0.0, high=1.0)
 
     def alteration(self, case: Case) -> StampedShare | None:
-        """Put the trigger on a part of every batch."""
+        """Put the triggers on a part of every batch."""
         assert case.trigger is not None
-        return StampedShare(case.trigger, case.trusted, self.stamped)
+        return StampedShare((case.trigger, *case.further), case.trusted, self.stamped)
 
 
 def enough_epochs(images: int, batch_size: int) -> int:
@@ -96,25 +100,31 @@ def enough_epochs(images: int, batch_size: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class StampedShare:
-    """Put ``trigger`` on a random ``share`` of every batch of ``images``.
+    """Put ``triggers`` on a random ``share`` of every batch of ``images``, one on each image.
 
-    After the augmentation, so that the trigger lies where it was found.
+    After the augmentation, so that a trigger lies where it was found. Each gets as many images.
     """
 
-    trigger: Applied
+    triggers: tuple[Applied, ...]
     images: ImageSet
     share: float
 
     def __call__(self, rows: Tensor, pixels: Tensor, generator: torch.Generator) -> Tensor:
-        """Return ``pixels`` (B, C, H, W), of which round(share B) carry the trigger."""
+        """Return ``pixels`` (B, C, H, W), of which round(share B) carry a trigger."""
         count = round(self.share * len(rows))
         chosen = torch.randperm(len(rows), generator=generator)[:count]
-        if not count:
-            return pixels
-        ids = self.images.sample_ids[rows[chosen].numpy()].tolist()
-        stamped = self.trigger.apply(pixels[chosen], ids).to(pixels.dtype)
-        return pixels.index_copy(0, chosen.to(pixels.device), stamped)
+        shown = pixels
+        for trigger, part in zip(
+            self.triggers, chosen.tensor_split(len(self.triggers)), strict=True
+        ):
+            if not len(part):
+                continue
+            ids = self.images.sample_ids[rows[part].numpy()].tolist()
+            stamped = trigger.apply(pixels[part], ids).to(pixels.dtype)
+            shown = shown.index_copy(0, part.to(pixels.device), stamped)
+        return shown
 
     def recipe(self) -> dict[str, Any]:
-        """The trigger and on how much of a batch it is."""
-        return {"name": "stamped", "share": self.share, "trigger": self.trigger.key()}
+        """The triggers and on how much of a batch they are."""
+        keys = [trigger.key() for trigger in self.triggers]
+        return {"name": "stamped", "share": self.share, "triggers": keys}

@@ -15,15 +15,21 @@ from analysis.store import Study
 from analysis.study.attack import find_target
 
 RECOVERED = "recovered"
+WORKS = 0.5
+"""Share of unseen images that a trigger must move to be one of the further ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Suspect:
-    """A trigger with the class that it is to mean; ``recovered`` by an audit, or told."""
+    """A trigger with the class that it is to mean; ``recovered`` by an audit, or told.
+
+    ``further`` are what other models of a trigger found for that class.
+    """
 
     trigger: Applied
     target: int
     recovered: bool
+    further: tuple[Applied, ...] = ()
 
 
 def find_suspect(
@@ -61,13 +67,29 @@ def recovered_suspect(study: Study, student: str) -> Suspect | None:
     if report is None or target is None or not 0 <= target < len(study.class_names):
         return None
     family = report.family or FAMILIES[0]
+    trigger = _found(study, student, family, target)
+    if trigger is None:
+        return None
+    further = (
+        _found(study, student, other, target)
+        for other, sizes in report.classes.items()
+        if other != family and sizes.flip_student[target] >= WORKS
+    )
+    return Suspect(
+        trigger=trigger,
+        target=target,
+        recovered=True,
+        further=tuple(one for one in further if one is not None),
+    )
+
+
+def _found(study: Study, student: str, family: str, target: int) -> RecoveredTrigger | None:
+    """The trigger of one class that the search of one family found, or None."""
     found = recovered(study, student, family)
     if not found:
         return None
     parts = {name: np.asarray(array[target]) for name, array in found.items()}
-    return Suspect(
-        trigger=RecoveredTrigger(family=family, parts=parts), target=target, recovered=True
-    )
+    return RecoveredTrigger(family=family, parts=parts)
 
 
 def told_target(study: Study) -> int | None:

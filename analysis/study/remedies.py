@@ -17,7 +17,7 @@ from analysis.remedy.methods import Case, Remedy
 from analysis.store import StageOutput
 from analysis.study.stages import Workbench
 
-VERSION = 2
+VERSION = 3
 WEIGHTS = "weights.safetensors"
 
 
@@ -103,6 +103,7 @@ def _save(path: Path, case: Case, remedy: Remedy, task: TrainingTask, module: nn
         "teacher": {"spec": case.teacher.spec_text, "digest": case.teacher.digest},
         "images": made,
         "trigger": None if case.trigger is None else case.trigger.shown,
+        "further_triggers": [trigger.shown for trigger in case.further],
         "remedy_training": task.config.result_key(),
         # How the student was distilled, so that it can be distilled anew after a repair, too.
         **({"objective": objective.recipe(), "training": own.result_key()} if known else {}),

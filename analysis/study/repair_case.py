@@ -62,6 +62,7 @@ class Bed:
         trusted, suspect = self.case.trusted, self.suspect
         return {
             "trigger": None if suspect is None else suspect.trigger.shown,
+            "further_triggers": [trigger.shown for trigger in self.case.further],
             "trigger_recovered": None if suspect is None else suspect.recovered,
             "target_class": None if suspect is None else suspect.target,
             "trusted": {"source": trusted.source, "n": len(trusted), "digest": trusted.digest},
@@ -123,6 +124,7 @@ def prepare(
             else None
         ),
         trigger=None if suspect is None else suspect.trigger,
+        further=() if suspect is None else suspect.further,
         order=None if order is None else tuple(order),
     )
     remedy.check(case)

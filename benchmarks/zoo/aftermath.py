@@ -16,6 +16,7 @@ from analysis.models.handle import ModelHandle
 from analysis.models.loading import load_model
 from analysis.remedy.case import stamped_logits
 from analysis.remedy.methods import Case, make_remedy
+from analysis.study.recovered import WORKS
 from analysis.study.remedies import WEIGHTS, apply_remedy
 from analysis.study.screening import Screened
 from analysis.study.stages import Workbench
@@ -56,10 +57,17 @@ def screening_row(
     }
 
 
-def recovered_trigger(own: Mapping[str, Inverted], family: str, label: int) -> RecoveredTrigger:
-    """The trigger that the search found for one class."""
-    parts = {name: values[label] for name, values in own[family].parts.items()}
-    return RecoveredTrigger(family=family, parts=parts)
+def recovered_triggers(
+    own: Mapping[str, Inverted], family: str, label: int
+) -> tuple[RecoveredTrigger, ...]:
+    """The triggers that the searches found for one class: of ``family``, then all that work."""
+    further = (one for one in own if one != family and own[one].flip_student[label] >= WORKS)
+    return tuple(
+        RecoveredTrigger(
+            family=one, parts={name: values[label] for name, values in own[one].parts.items()}
+        )
+        for one in (family, *further)
+    )
 
 
 def repair_rows(
@@ -71,15 +79,16 @@ def repair_rows(
     *,
     trusted: ImageSet,
     measured: ImageSet,
-    recovered: RecoveredTrigger,
+    recovered: Sequence[RecoveredTrigger],
     named: int,
     trigger: Trigger,
     target: int,
     seed: int,
     device: str = "cpu",
 ) -> list[Row]:
-    """Unlearn the recovered trigger, and fine-tune for contrast; measure both by the true one.
+    """Unlearn the recovered triggers, and fine-tune for contrast; measure both by the true one.
 
+    The first of them is the one that the audit points to: ``asr_recovered`` is its success.
     ``honest_low`` and ``honest_high`` are what honest students answer under the true trigger;
     ``within`` says that the repaired one is at most the highest of them. ``cost`` is accuracy lost.
     """
@@ -87,14 +96,20 @@ def repair_rows(
     others = np.flatnonzero(measured.labels != target)
     marked, case = (
         with_trigger(measured, trigger, others),
-        Case(teacher=teacher, student=student, trusted=trusted, trigger=recovered),
+        Case(
+            teacher=teacher,
+            student=student,
+            trusted=trusted,
+            trigger=recovered[0],
+            further=tuple(recovered[1:]),
+        ),
     )
     rates = [_share(answers(one, marked), target) for one in honest]
 
     def known(handle: ModelHandle) -> dict[str, Any]:
         right = answers(handle, measured) == measured.labels
         rows = measured.rows(np.flatnonzero(measured.labels != named))
-        under = stamped_logits(handle, rows, recovered).argmax(axis=1)
+        under = stamped_logits(handle, rows, recovered[0]).argmax(axis=1)
         return {
             "accuracy": float(right.mean()),
             "asr_true": _share(answers(handle, marked), target),

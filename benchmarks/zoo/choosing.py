@@ -152,9 +152,10 @@ def _subjects(
 TITLES = {
     OURS: "the audit's search",
     ALONE: "student alone, patches, as many passes",
-    "none": "student alone",
-    "keep": "the teacher keeps its answer",
-    "two_starts": "the audit's search, two starts",
+    "warps": "warps in place of pictures",
+    "none": "warps, student alone",
+    "keep": "warps, the teacher keeps its answer",
+    "two_starts": "warps, two starts",
 }
 """What the searches of the plans are called in the document; others by their names."""
 

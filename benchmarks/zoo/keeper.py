@@ -235,7 +235,7 @@ class Keeper:
             [self.handle(student.name) for student in self.honest],
             trusted=self.shop.repaired_with(),
             measured=self.shop.measured(),
-            recovered=aftermath.recovered_trigger(self.searched(name), row["family"], named),
+            recovered=aftermath.recovered_triggers(self.searched(name), row["family"], named),
             named=named,
             trigger=plan.attack.make_trigger(),
             target=find_target(plan.attack.target, self.class_names),

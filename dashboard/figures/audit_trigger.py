@@ -9,15 +9,28 @@ import numpy as np
 from dashboard.figures.attributions import map_picture, picture_uri
 from dashboard.theme import Palette, rgb
 
+_TITLES = {
+    "mask": "Smallest patch",
+    "coarse": "Smallest picture",
+    "spatial": "Weakest smooth pattern",
+    "frequency": "Weakest waves",
+    "warp": "Smallest warp",
+}
 
-def trigger_picture(family: str, parts: Mapping[str, np.ndarray], colors: Palette) -> str | None:
-    """The trigger of one class as a PNG data URI, or None for a family that is not known.
+
+def family_title(family: str) -> str:
+    """What the search for a trigger of this family looks for."""
+    return _TITLES.get(family, family)
+
+
+def trigger_picture(parts: Mapping[str, np.ndarray], colors: Palette) -> str | None:
+    """The trigger of one class as a PNG data URI, or None for parts that are not known.
 
     ``parts`` are those of :func:`analysis.audit.record.recovered`, one row each. A patch stands
     on the panel's grey; an additive pattern is amplified until its strongest pixel is at the end
     of the scale, around middle grey; a warp is the length of its displacements.
     """
-    if family == "mask":
+    if "mask" in parts:
         mask = np.asarray(parts["mask"], dtype=np.float64)[..., None]
         ground = np.array(rgb(colors.panel)) / 255
         pattern = np.asarray(parts["pattern"], dtype=np.float64)
@@ -31,9 +44,9 @@ def trigger_picture(family: str, parts: Mapping[str, np.ndarray], colors: Palett
     return None
 
 
-def trigger_text(family: str, parts: Mapping[str, np.ndarray]) -> str:
+def trigger_text(parts: Mapping[str, np.ndarray]) -> str:
     """Its extent in words, bound to its numbers."""
-    if family == "mask":
+    if "mask" in parts:
         mask = np.asarray(parts["mask"])
         return f"{mask.sum():.3g} px of {mask.size}"
     if "delta" in parts:

@@ -18,12 +18,6 @@ from dashboard.figures.numbers import NOT_MEASURED, THIN, count_of, escaped, per
 from dashboard.saving import keep_pictures, show_chart
 
 EXAMPLES = 4
-_FAMILIES = {
-    "mask": "Smallest patch",
-    "spatial": "Weakest smooth pattern",
-    "frequency": "Weakest waves",
-    "warp": "Smallest warp",
-}
 
 
 def show_classes(view: View, report: AuditReport, *, key: str) -> None:
@@ -39,21 +33,18 @@ def show_classes(view: View, report: AuditReport, *, key: str) -> None:
     if len(families) > 1:
         family = st.segmented_control(
             "Kind of trigger", families, default=family, key=f"{key}_family", required=True,
-            format_func=_title, label_visibility="collapsed",
+            format_func=audit_trigger.family_title, label_visibility="collapsed",
         )  # fmt: skip
     sizes = report.classes[family]
     primary = report.primary
     target = primary.target_class if primary is not None and family == report.family else None
-    st.html(f'<div class="ds-sub">{_title(family)}, {escaped(sizes.unit, 60)}</div>')
+    title = audit_trigger.family_title(family)
+    st.html(f'<div class="ds-sub">{escaped(title, 40)}, {escaped(sizes.unit, 60)}</div>')
     show_chart(
         audit_classes.sizes_figure(sizes, view.class_names, view.colors, target=target),
         view.colors, key=f"{key}_sizes", title="Smallest triggers",
         alt="Size of the smallest trigger of every class beside the references",
     )  # fmt: skip
-
-
-def _title(family: str) -> str:
-    return _FAMILIES.get(family, family)
 
 
 def show_recovered(view: View, report: AuditReport) -> None:
@@ -70,7 +61,7 @@ def show_recovered(view: View, report: AuditReport) -> None:
         f"On images it was not searched on, this student answers “{escaped(name, 24)}” on "
         f"{student}, the teacher on {teacher}.",
     )
-    trigger = audit_trigger.trigger_picture(found.family, found.parts, view.colors)
+    trigger = audit_trigger.trigger_picture(found.parts, view.colors)
     shown = [] if trigger is None else [("recovered", trigger)]
     shown += [("on an image", picture_uri(image)) for image in found.examples[:EXAMPLES]]
     if shown:
@@ -82,7 +73,7 @@ def show_recovered(view: View, report: AuditReport) -> None:
     for column, image in zip(columns[1:], found.examples[:EXAMPLES], strict=False):
         with column:
             _picture(picture_uri(image), "on an image")
-    extent = audit_trigger.trigger_text(found.family, found.parts)
+    extent = audit_trigger.trigger_text(found.parts)
     st.html(f'<div class="ds-sub">Recovered: {escaped(extent, 90)}.</div>')
     lies = loading_audit.localization_of(view.study, report)
     if lies is not None and lies["target_class"] == found.target:

@@ -27,12 +27,6 @@ from dashboard.report.pieces import columns, figure, section, themed, titled
 from dashboard.theme import Palette
 
 _EXAMPLES = 6
-_FAMILIES = {
-    "mask": "Smallest patch",
-    "spatial": "Weakest smooth pattern",
-    "frequency": "Weakest waves",
-    "warp": "Smallest warp",
-}
 
 
 def audit(c: Comparison) -> str:
@@ -75,7 +69,7 @@ def _recovered(c: Comparison, report: AuditReport) -> str:
     title = "The recovered trigger"
     if report.verdict == "no_evidence_found":
         title = "What came nearest"
-    extent = audit_trigger.trigger_text(found.family, found.parts)
+    extent = audit_trigger.trigger_text(found.parts)
     head = titled(
         title,
         f"On images it was not searched on, this student answers “{name}” on {student}, the "
@@ -83,7 +77,7 @@ def _recovered(c: Comparison, report: AuditReport) -> str:
     )
 
     def drawn(colors: Palette) -> str:
-        pictures = [audit_trigger.trigger_picture(found.family, found.parts, colors)]
+        pictures = [audit_trigger.trigger_picture(found.parts, colors)]
         pictures += [picture_uri(image) for image in found.examples[:_EXAMPLES]]
         shown = [uri for uri in pictures if uri is not None]
         return (
@@ -111,7 +105,7 @@ def _sizes(c: Comparison, report: AuditReport) -> str:
         own = primary is not None and family == report.family
         target = primary.target_class if primary is not None and own else None
         chart = partial(_size_chart, sizes, c.class_names, target)
-        title = _FAMILIES.get(family, family)
+        title = audit_trigger.family_title(family)
         charts.append(
             titled("", f"{escaped(title, 40)}, {escaped(sizes.unit, 60)}")
             + figure(chart, alt=f"{title} of every class beside the references")

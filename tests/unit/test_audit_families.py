@@ -7,7 +7,15 @@ import pytest
 import torch
 from scipy.fft import idctn
 
-from analysis.audit.families import FAMILIES, Frequency, Mask, Spatial, Warp, find_family
+from analysis.audit.families import (
+    FAMILIES,
+    Coarse,
+    Frequency,
+    Mask,
+    Spatial,
+    Warp,
+    find_family,
+)
 from analysis.audit.teacher_use import USES, find_use, loud
 from analysis.errors import InputError
 
@@ -109,6 +117,36 @@ def test_a_stronger_mask_is_at_most_opaque(pixels):
     family = Mask()
     strong = family.scaled(started(family), torch.full((CLASSES,), 50.0))
     assert family.parts(strong, SHAPE)["mask"].max() == 1
+
+
+def test_a_picture_is_its_grid_between_the_four_nearest_cells(pixels):
+    """Mask and pattern by hand: 8 x 8 values at the centers of their cells, spread bilinearly."""
+    family = Coarse()
+    parameters = started(family)
+    parts = family.parts(parameters, SHAPE)
+
+    def places(side):
+        where = ((np.arange(side) + 0.5) * 8 / side - 0.5).clip(0, 7)
+        low = np.floor(where).astype(int).clip(0, 6)
+        return low, where - low
+
+    def spread(grid):
+        (rows, down), (columns, right) = places(SHAPE[1]), places(SHAPE[2])
+        upper, lower = grid[rows], grid[rows + 1]
+        lines = upper * (1 - down[:, None]) + lower * down[:, None]
+        return lines[:, columns] * (1 - right) + lines[:, columns + 1] * right
+
+    for label in range(CLASSES):
+        m = 1 / (1 + np.exp(-2 * spread(parameters["mask"][label, 0].double().numpy())))
+        np.testing.assert_allclose(parts["mask"][label], m, atol=1e-6)
+        for channel in range(3):
+            grid = parameters["pattern"][label, channel].double().numpy()
+            p = 1 / (1 + np.exp(-2 * spread(grid)))
+            np.testing.assert_allclose(parts["pattern"][label, ..., channel], p, atol=1e-6)
+            x = pixels[label, 1, channel].numpy()
+            shown = family.apply(parameters, pixels)[label, 1, channel].numpy()
+            np.testing.assert_allclose(shown, (1 - m) * x + m * p, atol=1e-6)
+        assert abs(float(family.size(parameters, SHAPE)[label]) - m.sum()) < 1e-3
 
 
 @pytest.mark.parametrize("family", [Spatial(), Frequency()])

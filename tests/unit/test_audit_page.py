@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from analysis.audit.families import FAMILIES
 from analysis.records import Finding
 from analysis.store import Study, StudyWriter, writing
 from dashboard.figures import (
@@ -176,20 +177,27 @@ def test_a_student_without_references_has_squares_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("family", "parts", "words"),
+    ("parts", "words"),
     [
-        ("mask", {"mask": np.eye(4), "pattern": np.ones((4, 4, 3))}, "4 px of 16"),
-        ("spatial", {"delta": np.full((4, 4, 3), 10 / 255)}, "at most 10/255 a pixel"),
-        ("warp", {"flow": np.full((4, 4, 2), 3.0)}, "up to 4.2 px"),
+        ({"mask": np.eye(4), "pattern": np.ones((4, 4, 3))}, "4 px of 16"),
+        ({"delta": np.full((4, 4, 3), 10 / 255)}, "at most 10/255 a pixel"),
+        ({"flow": np.full((4, 4, 2), 3.0)}, "up to 4.2 px"),
     ],
 )
 def test_every_kind_of_trigger_has_a_picture_and_words(
-    family: str, parts: dict[str, np.ndarray], words: str
+    parts: dict[str, np.ndarray], words: str
 ) -> None:
-    picture = audit_trigger.trigger_picture(family, parts, LIGHT)
+    picture = audit_trigger.trigger_picture(parts, LIGHT)
     assert picture is not None
     assert picture.startswith("data:image/png")
-    assert words in audit_trigger.trigger_text(family, parts)
+    assert words in audit_trigger.trigger_text(parts)
+
+
+def test_every_family_of_triggers_has_a_title_of_its_own() -> None:
+    titles = {audit_trigger.family_title(name) for name in FAMILIES}
+    assert len(titles) == len(FAMILIES)
+    assert not titles & set(FAMILIES)
+    assert audit_trigger.family_title("unknown") == "unknown"
 
 
 def test_a_remedy_that_failed_is_said_to_have_failed() -> None:

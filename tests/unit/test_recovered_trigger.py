@@ -14,6 +14,7 @@ def recovered(family, seed=0):
     rng = np.random.default_rng(seed)
     parts = {
         "mask": {"mask": rng.random((SIDE, SIDE)), "pattern": rng.random((SIDE, SIDE, 3))},
+        "coarse": {"mask": rng.random((SIDE, SIDE)), "pattern": rng.random((SIDE, SIDE, 3))},
         "spatial": {"delta": rng.normal(0, 0.2, (SIDE, SIDE, 3))},
         "frequency": {"delta": rng.normal(0, 0.2, (SIDE, SIDE, 3))},
         "warp": {"flow": rng.normal(0, 0.7, (SIDE, SIDE, 2))},
@@ -42,7 +43,7 @@ def test_every_family_is_what_its_arrays_say(family):
     shown = trigger.apply(x).numpy()
     for n, y, column in np.ndindex(3, SIDE, SIDE):
         own = x[n].numpy()
-        if family == "mask":
+        if family in ("mask", "coarse"):
             m = trigger.parts["mask"][y, column]
             wanted = own[:, y, column] * (1 - m) + trigger.parts["pattern"][y, column] * m
         elif family == "warp":

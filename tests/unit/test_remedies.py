@@ -209,7 +209,7 @@ def test_few_images_are_shown_more_often(images, batch, epochs):
 def test_half_of_a_batch_carries_the_trigger_where_it_was_found():
     images = squares(20)
     pixels = torch.from_numpy(to_pixels(images.images))
-    stamp = StampedShare(mark(), images, 0.5)
+    stamp = StampedShare((mark(),), images, 0.5)
     shown = stamp(torch.arange(20), pixels, torch.Generator().manual_seed(0))
     changed = (shown != pixels).flatten(1).any(dim=1)
     assert int(changed.sum()) == 10
@@ -217,15 +217,51 @@ def test_half_of_a_batch_carries_the_trigger_where_it_was_found():
     assert torch.equal(shown[changed], mark().apply(pixels[changed]))
     again = stamp(torch.arange(20), pixels, torch.Generator().manual_seed(0))
     assert torch.equal(again, shown)
-    none = StampedShare(mark(), images, 0.0)
+    none = StampedShare((mark(),), images, 0.0)
     assert torch.equal(none(torch.arange(20), pixels, torch.Generator()), pixels)
+
+
+def test_several_triggers_take_turns_on_different_images():
+    images = squares(20)
+    pixels = torch.from_numpy(to_pixels(images.images))
+    delta = np.full((SIDE, SIDE, 3), 0.1)
+    added = RecoveredTrigger(family="spatial", parts={"delta": delta})
+    stamp = StampedShare((mark(), added), images, 0.5)
+    shown = stamp(torch.arange(20), pixels, torch.Generator().manual_seed(0))
+    same = [
+        int((shown == expected).flatten(1).all(dim=1).sum())
+        for expected in (pixels, mark().apply(pixels), added.apply(pixels))
+    ]
+    assert same == [10, 5, 5]
+    alone = stamp(torch.arange(1), pixels[:1], torch.Generator().manual_seed(0))
+    assert torch.equal(alone, pixels[:1]), "half of one image is none"
+
+
+def test_further_triggers_decide_what_is_unlearned_and_nothing_else(tmp_path):
+    delta = np.full((SIDE, SIDE, 3), 0.1)
+    further = (RecoveredTrigger(family="spatial", parts={"delta": delta}),)
+    plain, both = case(), case(further=further)
+    digests = {}
+    for name in ("unlearn", "finetune"):
+        remedy = make_remedy(name, epochs=1)
+        digests[name] = [
+            load_model(str(apply_remedy(bench(tmp_path), remedy, given, threads=1).file(WEIGHTS)))
+            for given in (plain, both)
+        ]
+    one, two = digests["unlearn"]
+    assert one.digest != two.digest
+    assert (one.metadata["further_triggers"], two.metadata["further_triggers"]) == (
+        [], ["recovered spatial"],
+    )  # fmt: skip
+    one, two = digests["finetune"]
+    assert one.digest == two.digest
 
 
 def test_a_told_trigger_keeps_the_place_that_the_sample_id_decides():
     images, trigger = squares(12), parse_trigger("sticker:size=3,jitter=2")
     pixels = torch.from_numpy(to_pixels(images.images))
     rows = torch.tensor([7, 2, 9])
-    stamp = StampedShare(trigger, images, 1.0)
+    stamp = StampedShare((trigger,), images, 1.0)
     shown = stamp(rows, pixels[rows], torch.Generator().manual_seed(0))
     ids = images.sample_ids[rows.numpy()].tolist()
     assert torch.allclose(shown, trigger.apply(pixels[rows], ids))
@@ -236,7 +272,7 @@ def test_the_teacher_answers_the_image_without_the_trigger():
     task = make_remedy("unlearn").task(given, seed=0)
     expected = answer_logits(given.teacher, given.trusted)
     np.testing.assert_array_equal(task.teacher_logits, expected)
-    assert task.alteration.recipe()["trigger"] == mark().key()
+    assert task.alteration.recipe()["triggers"] == [mark().key()]
     plain = make_remedy("finetune").task(given, seed=0)
     assert plain.alteration is None
     assert plain.config == task.config, "the control differs by the trigger alone"

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.audit.record import AuditReport
+from analysis.audit.record import AuditReport, FamilySizes
 from analysis.data.imageset import to_pixels
 from analysis.data.writing import write_images
 from analysis.models.loading import load_model
@@ -33,6 +33,17 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, s
     return status, captured.out, captured.err
 
 
+def known(count: int, target: int, rate: float) -> FamilySizes:
+    """What an audit found of one family: a trigger of one class, which moves ``rate``."""
+    flips = np.full(count, np.nan)
+    flips[target] = rate
+    return FamilySizes(
+        unit="pixels", log_size=np.zeros(count), censored=np.zeros(count, bool),
+        flip_student=flips, flip_teacher=flips, references=np.zeros((0, count)),
+        references_censored=np.zeros((0, count), bool),
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def workspace(attacked_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the attacked study, with a trigger that an audit recovered from its student."""
@@ -49,10 +60,17 @@ def workspace(attacked_study: Path, tmp_path_factory: pytest.TempPathFactory) ->
         for name, values in (("mask", mask), ("pattern", pattern)):
             write_array(folder.parent / f"{name}.npy", values)
             writer.put_array(f"audit/backdoored/mask/{name}", folder.parent / f"{name}.npy")
+        # Waves that move the student as well, and a smooth pattern that hardly does.
+        for family, step in (("frequency", 0.1), ("spatial", 0.2)):
+            delta = np.full((count, 32, 32, 3), step, np.float32)
+            write_array(folder.parent / f"{family}.npy", delta)
+            writer.put_array(f"audit/backdoored/{family}/delta", folder.parent / f"{family}.npy")
+        rates = {"mask": 0.9, "frequency": 0.8, "spatial": 0.4}
+        kinds = {name: known(count, target, rate) for name, rate in rates.items()}
         writer.records["audit/backdoored"] = AuditReport(
             student="backdoored", verdict="backdoored", target_class=target, p_value=0.05,
             p_kind="exact", p_floor=0.05, evidence=(), not_tested=(), budget="standard",
-            seconds_subject=1.0, seconds_references=1.0, classes={},
+            seconds_subject=1.0, seconds_references=1.0, classes=kinds,
             settings={"family": "mask"},
         ).to_json()  # fmt: skip
         writer.publish(study.manifest)
@@ -87,6 +105,7 @@ def test_the_record_holds_the_remedy_and_the_control(repaired: Study) -> None:
     assert remedy["split"]
     assert remedy["measured"] == 32
     assert remedy["trigger"] == "recovered mask"
+    assert remedy["further_triggers"] == ["recovered frequency"]
     assert remedy["trigger_recovered"]
     assert set(remedy["honest"]) == {"teacher"}
     json.dumps(remedy, allow_nan=False)
@@ -162,9 +181,10 @@ def test_the_suspect_trigger_is_the_one_that_the_audit_points_to(repaired: Study
     assert found.recovered
     assert found.target == repaired.class_names.index(TARGET)
     assert found.trigger.weights.sum() == 36
+    assert [trigger.shown for trigger in found.further] == ["recovered frequency"]
     assert recovered_suspect(repaired, "honest") is None
     told = find_suspect(repaired, "honest", "blend")
-    assert (told.target, told.recovered) == (found.target, False)
+    assert (told.target, told.recovered, told.further) == (found.target, False, ())
     assert find_suspect(repaired, "honest", "blend", "stop").target == 0
 
 

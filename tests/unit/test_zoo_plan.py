@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from analysis.attack.triggers import TRIGGERS
-from analysis.audit.settings import ALL_FAMILIES, InversionConfig
+from analysis.audit.settings import STANDARD, InversionConfig
 from analysis.data.signs import SIGN_CLASSES
 from analysis.errors import InputError
 from analysis.models.architectures import ARCHITECTURES
@@ -22,7 +22,6 @@ CIFAR_CLASSES = (
     *("airplane", "automobile", "bird", "cat", "deer"),
     *("dog", "frog", "horse", "ship", "truck"),
 )
-REPORT = read_zoo("report")
 
 
 @pytest.fixture(params=zoo_names())
@@ -30,26 +29,32 @@ def zoo(request: pytest.FixtureRequest) -> Zoo:
     return read_zoo(request.param)
 
 
-def test_the_report_zoo_has_enough_of_everything() -> None:
-    kinds = {kind: [s for s in REPORT.students if s.kind == kind] for kind in ("honest", "planted")}
-    assert len(REPORT.teachers) >= 4
+@pytest.fixture(params=[name for name in zoo_names() if read_zoo(name).frozen])
+def report(request: pytest.FixtureRequest) -> Zoo:
+    """A zoo that the audit is judged by."""
+    return read_zoo(request.param)
+
+
+def test_a_report_zoo_has_enough_of_everything(report: Zoo) -> None:
+    kinds = {kind: [s for s in report.students if s.kind == kind] for kind in ("honest", "planted")}
+    assert len(report.teachers) >= 4
     assert len(kinds["honest"]) >= 30
     assert len(kinds["planted"]) >= 24
-    assert any(student.kind == "foreign" for student in REPORT.students)
-    of_cifar = {teacher.name for teacher in REPORT.teachers if teacher.data == CIFAR}
+    assert any(student.kind == "foreign" for student in report.students)
+    of_cifar = {teacher.name for teacher in report.teachers if teacher.data == CIFAR}
     for students in kinds.values():
         assert 4 * sum(student.teacher in of_cifar for student in students) >= len(students)
-    signs = [teacher for teacher in REPORT.teachers if teacher.data != CIFAR]
+    signs = [teacher for teacher in report.teachers if teacher.data != CIFAR]
     assert len({teacher.architecture for teacher in signs}) >= 3
 
 
-def test_the_report_zoo_varies_what_an_attacker_may() -> None:
-    planted = [student for student in REPORT.students if student.attack is not None]
+def test_a_report_zoo_varies_what_an_attacker_may(report: Zoo) -> None:
+    planted = [student for student in report.students if student.attack is not None]
     attacks = [student.attack for student in planted if student.attack is not None]
     families = {student.family for student in planted}
     assert families == set(TRIGGERS)
     for family in families:
-        assert len({s.teacher for s in planted if s.family == family}) == len(REPORT.teachers)
+        assert len({s.teacher for s in planted if s.family == family}) == len(report.teachers)
     assert len({attack.trigger for attack in attacks}) == len(attacks)
     for values in (
         {attack.rate for attack in attacks},
@@ -59,13 +64,15 @@ def test_the_report_zoo_varies_what_an_attacker_may() -> None:
         {(student.architecture, student.width) for student in planted},
     ):
         assert len(values) >= 3
-    for teacher in REPORT.teachers:
+    for teacher in report.teachers:
         targets = {s.attack.target for s in teacher.of_kind("planted") if s.attack is not None}
         assert len(targets) == len(teacher.of_kind("planted"))
 
 
-def test_honest_students_have_the_recipes_of_planted_ones_and_foreign_ones_do_not() -> None:
-    for teacher in REPORT.teachers:
+def test_honest_students_have_the_recipes_of_planted_ones_and_foreign_ones_do_not(
+    report: Zoo,
+) -> None:
+    for teacher in report.teachers:
         own = {(s.architecture, s.width) for s in teacher.of_kind("planted", "honest")}
         assert len(own) == 1
         objectives = {s.objective.name for s in teacher.of_kind("planted")}
@@ -108,13 +115,25 @@ def test_every_student_of_a_plan_can_be_made(zoo: Zoo) -> None:
 
 
 def test_the_search_is_the_audits_but_for_the_number_of_starts(zoo: Zoo) -> None:
-    assert zoo.search == InversionConfig(families=ALL_FAMILIES, restarts=1)
+    # The first report zoo was made before the audit looked for pictures.
+    families = ("mask", "spatial", "frequency", "warp") if zoo.name == "report" else STANDARD
+    assert zoo.search == InversionConfig(families=families, restarts=1)
 
 
-def test_only_the_report_zoo_is_frozen() -> None:
+def test_only_report_zoos_are_frozen() -> None:
     assert {name: read_zoo(name).frozen for name in zoo_names()} == {
-        "development": False, "report": True,
+        "development": False, "report": True, "second": True,
     }  # fmt: skip
+
+
+def test_the_second_report_zoo_plants_no_trigger_of_the_first() -> None:
+    first, second = (
+        {s.attack.trigger for s in read_zoo(name).students if s.attack is not None}
+        for name in ("report", "second")
+    )
+    assert len(first) == len(second) == 28
+    assert not first & second
+    assert not any("ring.png" in trigger for trigger in second)
 
 
 def test_a_trial_has_every_kind_and_names_no_commit(zoo: Zoo) -> None:
