@@ -29,7 +29,7 @@ class Suspect:
     trigger: Applied
     target: int
     recovered: bool
-    further: tuple[Applied, ...] = ()
+    further: tuple[RecoveredTrigger, ...] = ()
 
 
 def find_suspect(

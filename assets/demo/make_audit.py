@@ -29,6 +29,7 @@ from analysis.study.attack import attack_images
 from analysis.study.audit import audit_study
 from analysis.study.audit_settings import AuditConfig
 from analysis.study.demo import FINDINGS, REFERENCE_SEEDS, REPAIRED, STUDENTS, make_demo
+from analysis.study.recovered import recovered_suspect
 from analysis.study.references import make_references, recipe_like
 from analysis.study.repair import RepairConfig, repair
 from analysis.study.shipped import pack_results
@@ -148,10 +149,11 @@ def pack(folder: Path) -> None:
 
 
 def shown_part(study: Study, key: str, values: np.ndarray) -> np.ndarray | None:
-    """What a page shows of an array: the trigger that was pointed to, the most brittle signs.
+    """What is used of an array: the triggers of the class pointed to, the most brittle signs.
 
-    Other classes' rows of a recovered trigger are NaN (zero in pictures), other families, other
-    signs and the maps behind the localization are left out.
+    Other classes' rows of a recovered trigger are NaN (zero in pictures). Other models of a
+    trigger are kept where a repair unlearns what they found, but not their pictures; the rest,
+    other signs and the maps behind the localization are left out.
     """
     if key.startswith("screening/"):
         ids = np.asarray(study.array("screening/ids"))
@@ -160,10 +162,15 @@ def shown_part(study: Study, key: str, values: np.ndarray) -> np.ndarray | None:
         return np.asarray(values)[[rows[name] for name in wanted]]
     if key.startswith("localization/"):
         return None
-    _, student, family, _ = key.split("/")
+    _, student, family, part = key.split("/")
     found = read_audit(study, student)
-    if found is None or found.primary is None or family != found.family:
+    if found is None or found.primary is None:
         return None
+    if family != found.family:
+        suspect = recovered_suspect(study, student)
+        further = () if suspect is None else suspect.further
+        if part == "example" or family not in {trigger.family for trigger in further}:
+            return None
     kept = np.zeros(values.shape, dtype=values.dtype)
     if kept.dtype.kind == "f":
         kept[:] = np.nan

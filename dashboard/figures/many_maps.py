@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from dashboard.figures.chart import chart
-from dashboard.figures.numbers import nats
+from dashboard.figures.numbers import count_of, nats
 from dashboard.theme import Palette
 
 _BINS = np.linspace(-1, 1, 21)
@@ -25,7 +25,7 @@ def agreement_figure(correlation: np.ndarray, agree: np.ndarray, colors: Palette
         figure.add_bar(
             x=(_BINS[:-1] + _BINS[1:]) / 2, y=counts, marker={"color": color}, hoverinfo="text",
             hovertext=[
-                f"{count} images with {words}, {low:.1f} to {high:.1f}"
+                f"{count_of(int(count), 'image')} with {words}, {low:.1f} to {high:.1f}"
                 for count, low, high in zip(counts, _BINS[:-1], _BINS[1:], strict=True)
             ],
         )  # fmt: skip
