@@ -16,10 +16,11 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from analysis.audit.null import LEVEL, judge_sizes
+from analysis.audit.settings import STANDARD
 
 REFERENCES = (3, 5, 7, 10)
 CLASSES = (10, 16)
-FAMILIES = ("mask", "spatial", "frequency", "warp")
+FAMILIES = STANDARD
 AGREEMENT = {"none": 0.0, "half": 0.5, "whole": 1.0}
 Law = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 

@@ -33,7 +33,7 @@ class FineTuning(Remedy):
         low=1,
         high=1000,
     )
-    learning_rate: float = field(0.01, "peak of the one-cycle schedule", low=1e-8, high=10.0)
+    learning_rate: float = field(0.03, "peak of the one-cycle schedule", low=1e-8, high=10.0)
     temperature: float = field(4.0, "temperature of the teacher's answers", low=0.05, high=1000.0)
 
     def task(self, case: Case, *, seed: int, threads: int = 0, device: str = "cpu") -> TrainingTask:
@@ -82,7 +82,7 @@ class Unlearning(FineTuning):
     )
     needs_trigger: ClassVar[bool] = True
 
-    stamped: float = field(0.5, "share of every batch that carries the trigger", low=0.0, high=1.0)
+    stamped: float = field(0.25, "share of every batch that carries a trigger", low=0.0, high=1.0)
 
     def alteration(self, case: Case) -> StampedShare | None:
         """Put the triggers on a part of every batch."""
