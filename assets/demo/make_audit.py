@@ -49,6 +49,8 @@ def make(work: Path, runs: Path) -> None:
     """Do all of it in ``work`` and put the results beside this file."""
     honest = references(work)
     folder = work / "road-signs"
+    # The cache holds every step; a study of an earlier state would hold its repaired student.
+    shutil.rmtree(folder, ignore_errors=True)
     make_demo(folder, progress=show, findings=False)
     poisoned = poisoned_signs(work, runs)
     audit_study(
