@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,7 +35,7 @@ from analysis.data.sources import load_images
 from analysis.distillation.history import History
 from analysis.distillation.objectives import HintonKD, Supervised
 from analysis.distillation.training import TrainingConfig
-from analysis.store.files import atomic_path, write_json
+from analysis.store.files import atomic_path, write_bytes, write_json
 from analysis.study.attack import AttackedImages, attack_images
 from analysis.study.demo import ATTACK, EPOCHS, checkpoint_name
 from analysis.study.training import distill_model, run_folder, train_model
@@ -211,18 +212,23 @@ def log(runs: Path, seed: int, entry: dict[str, Any]) -> None:
     # Weights of the other seeds are kept in the folder of runs alone.
     at = {name: HERE if int(name) == SHIPPED_SEED else runs / name for name in sorted(seeds)}
     known = {name: path for name, path in at.items() if (path / "honest.safetensors").exists()}
-    write_json(
-        path,
-        {
-            "command": "python assets/demo/make.py --seed SEED",
-            "shipped_seed": SHIPPED_SEED,
-            "attack": poisoning(SHIPPED_SEED).result_key()
-            | {"trigger": ATTACK.trigger, "target": ATTACK.target},
-            "mean": summarize(known, seeds, show),
-            "seeds": dict(sorted(seeds.items())),
-        },
-    )
+    known_of_all = {
+        "command": "python assets/demo/make.py --seed SEED",
+        "shipped_seed": SHIPPED_SEED,
+        "attack": poisoning(SHIPPED_SEED).result_key()
+        | {"trigger": ATTACK.trigger, "target": ATTACK.target},
+        "mean": summarize(known, seeds, show),
+        "seeds": dict(sorted(seeds.items())),
+    }
+    write_bytes(path, in_few_lines(known_of_all).encode())
     print(json.dumps(entry["test"], indent=1))
+
+
+def in_few_lines(value: Any) -> str:
+    """``value`` as indented JSON whose innermost lists and objects take one line each."""
+    text = json.dumps(value, indent=1, allow_nan=False)
+    innermost = re.compile(r"[\[{]\n(?:[^\[\]{}]|\{\}|\[\])*[\]}]")
+    return innermost.sub(lambda found: " ".join(found.group().split()), text) + "\n"
 
 
 def short(value: Any) -> Any:
