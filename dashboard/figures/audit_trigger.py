@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -21,6 +21,12 @@ _TITLES = {
 def family_title(family: str) -> str:
     """What the search for a trigger of this family looks for."""
     return _TITLES.get(family, family)
+
+
+def in_order(families: Iterable[str]) -> list[str]:
+    """``families`` from small things to whole images; those that are not known come last."""
+    places = {name: place for place, name in enumerate(_TITLES)}
+    return sorted(families, key=lambda name: places.get(name, len(places)))
 
 
 def trigger_picture(parts: Mapping[str, np.ndarray], colors: Palette) -> str | None:

@@ -24,7 +24,7 @@ def show_classes(view: View, report: AuditReport, *, key: str) -> None:
     """The smallest trigger of every class; a picker where several families were searched."""
     if not report.classes:
         return
-    families = list(report.classes)
+    families = audit_trigger.in_order(report.classes)
     family = report.family if report.family in families else families[0]
     messages.section(
         term("trigger_size", "Smallest trigger for each class"),

@@ -101,7 +101,8 @@ def _sizes(c: Comparison, report: AuditReport) -> str:
     if not report.classes:
         return ""
     primary, charts = report.primary, []
-    for family, sizes in report.classes.items():
+    for family in audit_trigger.in_order(report.classes):
+        sizes = report.classes[family]
         own = primary is not None and family == report.family
         target = primary.target_class if primary is not None and own else None
         chart = partial(_size_chart, sizes, c.class_names, target)

@@ -198,6 +198,7 @@ def test_every_family_of_triggers_has_a_title_of_its_own() -> None:
     assert len(titles) == len(FAMILIES)
     assert not titles & set(FAMILIES)
     assert audit_trigger.family_title("unknown") == "unknown"
+    assert audit_trigger.in_order(["waves", *sorted(FAMILIES)]) == [*FAMILIES, "waves"]
 
 
 def test_a_remedy_that_failed_is_said_to_have_failed() -> None:
