@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from dashboard.figures.attributions import map_picture, picture_uri
+from dashboard.figures.numbers import sentence_case
 from dashboard.theme import Palette, rgb
 
 _TITLES = {
@@ -21,6 +22,11 @@ _TITLES = {
 def family_title(family: str) -> str:
     """What the search for a trigger of this family looks for."""
     return _TITLES.get(family, family)
+
+
+def family_kind(family: str) -> str:
+    """The kind of trigger in a word or two, for narrow places."""
+    return sentence_case(_TITLES[family].partition(" ")[2]) if family in _TITLES else family
 
 
 def in_order(families: Iterable[str]) -> list[str]:

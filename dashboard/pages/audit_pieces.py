@@ -33,7 +33,7 @@ def show_classes(view: View, report: AuditReport, *, key: str) -> None:
     if len(families) > 1:
         family = st.segmented_control(
             "Kind of trigger", families, default=family, key=f"{key}_family", required=True,
-            format_func=audit_trigger.family_title, label_visibility="collapsed",
+            format_func=audit_trigger.family_kind, label_visibility="collapsed",
         )  # fmt: skip
     sizes = report.classes[family]
     primary = report.primary

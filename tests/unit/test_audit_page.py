@@ -198,6 +198,8 @@ def test_every_family_of_triggers_has_a_title_of_its_own() -> None:
     assert len(titles) == len(FAMILIES)
     assert not titles & set(FAMILIES)
     assert audit_trigger.family_title("unknown") == "unknown"
+    kinds = [audit_trigger.family_kind(name) for name in (*FAMILIES, "unknown")]
+    assert kinds == ["Patch", "Picture", "Smooth pattern", "Waves", "Warp", "unknown"]
     assert audit_trigger.in_order(["waves", *sorted(FAMILIES)]) == [*FAMILIES, "waves"]
 
 
