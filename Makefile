@@ -8,7 +8,7 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 READY := $(VENV)/.ready
 TEST_READY := $(VENV)/.test-ready
 PORT ?= 8501
-BESIDE := -n auto --maxprocesses 8 --dist loadfile
+BESIDE := -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-long check bench golden component demo-assets clean browser
