@@ -102,7 +102,8 @@ def enough_epochs(images: int, batch_size: int) -> int:
 class StampedShare:
     """Put ``triggers`` on a random ``share`` of every batch of ``images``, one on each image.
 
-    After the augmentation, so that a trigger lies where it was found. Each gets as many images.
+    After the augmentation, so that a trigger lies where it was found. Each gets as many images;
+    which get one more, where they do not come out even, is drawn for every batch.
     """
 
     triggers: tuple[Applied, ...]
@@ -113,12 +114,12 @@ class StampedShare:
         """Return ``pixels`` (B, C, H, W), of which round(share B) carry a trigger."""
         count = round(self.share * len(rows))
         chosen = torch.randperm(len(rows), generator=generator)[:count]
-        shown = pixels
-        for trigger, part in zip(
-            self.triggers, chosen.tensor_split(len(self.triggers)), strict=True
-        ):
+        shown, kinds = pixels, len(self.triggers)
+        turns = torch.randperm(kinds, generator=generator) if count % kinds else torch.arange(kinds)
+        for turn, part in zip(turns.tolist(), chosen.tensor_split(kinds), strict=True):
             if not len(part):
                 continue
+            trigger = self.triggers[turn]
             ids = self.images.sample_ids[rows[part].numpy()].tolist()
             stamped = trigger.apply(pixels[part], ids).to(pixels.dtype)
             shown = shown.index_copy(0, part.to(pixels.device), stamped)

@@ -17,7 +17,7 @@ from analysis.remedy.methods import Case, Remedy
 from analysis.store import StageOutput
 from analysis.study.stages import Workbench
 
-VERSION = 3
+VERSION = 4
 WEIGHTS = "weights.safetensors"
 
 

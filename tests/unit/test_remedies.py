@@ -237,6 +237,23 @@ def test_several_triggers_take_turns_on_different_images():
     assert torch.equal(alone, pixels[:1]), "half of one image is none"
 
 
+def test_no_trigger_is_left_out_of_small_batches():
+    images, kinds = squares(4), 3
+    pixels = torch.from_numpy(to_pixels(images.images))
+    triggers = tuple(
+        RecoveredTrigger(family="spatial", parts={"delta": np.full((SIDE, SIDE, 3), step / 10)})
+        for step in range(1, kinds + 1)
+    )
+    stamp, generator = StampedShare(triggers, images, 0.25), torch.Generator().manual_seed(0)
+    seen = [0] * kinds
+    for _ in range(60):
+        shown = stamp(torch.arange(4), pixels, generator)
+        for place, trigger in enumerate(triggers):
+            seen[place] += int((shown == trigger.apply(pixels)).flatten(1).all(dim=1).sum())
+    assert sum(seen) == 60, "one image of each batch"
+    assert min(seen) >= 10
+
+
 def test_further_triggers_decide_what_is_unlearned_and_nothing_else(tmp_path):
     delta = np.full((SIDE, SIDE, 3), 0.1)
     further = (RecoveredTrigger(family="spatial", parts={"delta": delta}),)
