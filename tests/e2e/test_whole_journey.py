@@ -58,23 +58,26 @@ def page(chromium: str, workspace: Path) -> Iterator[Any]:
         browser.close()
 
 
-def current(page: Any, label: str) -> Any:
-    """The first field called ``label`` that is to be seen and belongs to the present run."""
-    return page.locator(f":is(input, textarea){CURRENT}").and_(
-        page.get_by_label(label, exact=True)
-    ).locator("visible=true").first  # fmt: skip
+def current(page: Any, kind: str, label: str) -> Any:
+    """The field called ``label`` of the form of ``kind``.
+
+    Another form's field of that name may stand there until the chosen one is drawn.
+    """
+    return page.locator(f'[class*="st-key-lab-{kind}-"]').locator(
+        f":is(input, textarea){CURRENT}"
+    ).and_(page.get_by_label(label, exact=True)).locator("visible=true").first  # fmt: skip
 
 
-def type_in(page: Any, texts: Mapping[str, str]) -> None:
+def type_in(page: Any, kind: str, texts: Mapping[str, str]) -> None:
     """Type each text into the field of its name, without a look at what the page makes of it."""
     for label, text in texts.items():
-        box = current(page, label)
+        box = current(page, kind, label)
         box.fill(text)
         box.press("Enter")
 
 
-def choose(page: Any, label: str, option: str) -> None:
-    current(page, label).click()
+def choose(page: Any, kind: str, label: str, option: str) -> None:
+    current(page, kind, label).click()
     page.get_by_role("option", name=option, exact=True).click()
 
 
@@ -84,9 +87,9 @@ def start(page: Any) -> None:
     page.get_by_text("1 job is running").wait_for()
 
 
-def form(page: Any, kind: str) -> None:
+def form(page: Any, short: str) -> None:
     page.get_by_role("link", name="Lab", exact=True).click()
-    page.get_by_role("radio", name=kind, exact=True).click()
+    page.get_by_role("radio", name=short, exact=True).click()
 
 
 def settings(page: Any) -> None:
@@ -106,7 +109,7 @@ def poison_and_distill(page: Any) -> None:
     page.get_by_text("There is no study here yet").wait_for()
     page.get_by_role("button", name="Open it in the Lab").click()
     page.locator(f'input[value="{NAME}"]').wait_for()
-    type_in(page, SMALL)
+    type_in(page, "run", SMALL)
     page.get_by_text("Maps", exact=True).click()
     start(page)
     page.get_by_text("part 1 of 4").wait_for()
@@ -121,10 +124,10 @@ def poison_and_distill(page: Any) -> None:
 def audit(page: Any) -> None:
     """Audit the student of the study that is open."""
     form(page, "Audit")
-    choose(page, "Student", "backdoored")
-    choose(page, "Budget", "fast")
+    choose(page, "audit", "Student", "backdoored")
+    choose(page, "audit", "Budget", "fast")
     settings(page)
-    type_in(page, {"Steps": "40"})
+    type_in(page, "audit", {"Steps": "40"})
     start(page)
     open_result(page, "Audit")
     page.get_by_text("Smallest trigger, against honest references").wait_for()
@@ -133,10 +136,10 @@ def audit(page: Any) -> None:
 def repair(page: Any) -> None:
     """Unlearn what the audit found."""
     form(page, "Repair")
-    type_in(page, {"Name *": REPAIRED})
-    choose(page, "Student *", "backdoored")
+    type_in(page, "repair", {"Name *": REPAIRED})
+    choose(page, "repair", "Student *", "backdoored")
     settings(page)
-    type_in(page, {"Epochs": "1"})
+    type_in(page, "repair", {"Epochs": "1"})
     start(page)
     open_result(page, "Repair")
     page.get_by_text("Unlearning the trigger").first.wait_for()
