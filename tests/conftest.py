@@ -20,6 +20,7 @@ from analysis.models.normalization import Normalization
 from analysis.store import Study
 from analysis.study.comparison import compare
 from analysis.study.stages import CompareConfig
+from tests.made_once import made_once, own_copy
 
 # A defect is to be seen, not shown as a message.
 os.environ["DISTILLSCOPE_TRACEBACK"] = "1"
@@ -70,12 +71,14 @@ def save_tiny(module: torch.nn.Module, path: Path, architecture: str, width: int
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A teacher and two students of road signs, as weights files that say what they are."""
-    folder = tmp_path_factory.mktemp("models")
     plan = {"teacher": ("resnet8", 1), "alpha": ("smallresnet", 2), "beta": ("convnet", 3)}
-    return {
-        name: save_tiny(train_briefly(arch, seed), folder / f"{name}.safetensors", arch)
-        for name, (arch, seed) in plan.items()
-    }
+
+    def make(folder: Path) -> None:
+        for name, (arch, seed) in plan.items():
+            save_tiny(train_briefly(arch, seed), folder / f"{name}.safetensors", arch)
+
+    folder = made_once(tmp_path_factory, "models", make)
+    return {name: folder / f"{name}.safetensors" for name in plan}
 
 
 @pytest.fixture(scope="session")
@@ -84,15 +87,18 @@ def tiny_study(tiny_models: dict[str, Path], tmp_path_factory: pytest.TempPathFa
 
     Read-only by agreement; copy it before writing to it.
     """
-    out = tmp_path_factory.mktemp("workspace") / "tiny"
-    compare(
-        teacher=str(tiny_models["teacher"]),
-        students={name: str(tiny_models[name]) for name in ("alpha", "beta")},
-        images=TINY_IMAGES,
-        out=out,
-        config=TINY,
-    )
-    return out
+
+    def make(folder: Path) -> None:
+        compare(
+            teacher=str(tiny_models["teacher"]),
+            students={name: str(tiny_models[name]) for name in ("alpha", "beta")},
+            images=TINY_IMAGES,
+            out=folder / "tiny",
+            config=TINY,
+        )
+
+    made = made_once(tmp_path_factory, "workspace", make)
+    return own_copy(tmp_path_factory, made) / "tiny"
 
 
 @pytest.fixture(scope="session")
@@ -109,7 +115,10 @@ def attacked_study(tiny_models: dict[str, Path], tmp_path_factory: pytest.TempPa
     """
     from tests.attacked import make_attacked
 
-    return make_attacked(tiny_models["teacher"], tmp_path_factory.mktemp("attacked"))
+    made = made_once(
+        tmp_path_factory, "attacked", lambda folder: make_attacked(tiny_models["teacher"], folder)
+    )
+    return own_copy(tmp_path_factory, made / "workspace") / "attacked"
 
 
 @pytest.fixture(scope="session")
@@ -122,17 +131,19 @@ def layered_study(attacked_study: Path, tmp_path_factory: pytest.TempPathFactory
     from analysis.study.layer_map import map_layers
     from analysis.study.layers import measure_layers
 
-    target = tmp_path_factory.mktemp("layered") / "layered"
-    shutil.copytree(attacked_study, target)
-    measure_layers(target, config=LayersConfig(images=48, batch=24, permutations=4))
-    map_layers(
-        target,
-        student="backdoored",
-        teacher_layer="layer2.0",
-        student_layer="layer3.0",
-        conditions=["trigger"],
-    )
-    return target
+    def make(folder: Path) -> None:
+        target = folder / "layered"
+        shutil.copytree(attacked_study, target)
+        measure_layers(target, config=LayersConfig(images=48, batch=24, permutations=4))
+        map_layers(
+            target,
+            student="backdoored",
+            teacher_layer="layer2.0",
+            student_layer="layer3.0",
+            conditions=["trigger"],
+        )
+
+    return own_copy(tmp_path_factory, made_once(tmp_path_factory, "layers", make)) / "layered"
 
 
 @pytest.fixture(scope="session")
