@@ -136,8 +136,8 @@ def headline_table(
 def _head(column: Column, sides: Sides, *, last: bool) -> str:
     title = term(column.measure, column.words(column.title, sides), end=last)
     return (
-        f'<th><b>{title}</b><span class="ds-scale">{column.scale_text}</span>'
-        f"{column.words(column.below, sides)}</th>"
+        f'<th><b>{title}</b><span class="ds-axis"><span class="ds-scale">{column.scale_text}'
+        f"</span>{column.words(column.below, sides)}</span></th>"
     )
 
 
