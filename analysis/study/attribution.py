@@ -22,13 +22,14 @@ _ARRAYS = ("explained_class", "values", "completeness_error")
 def probe_rows(kl: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Choose the rows whose attributions are computed, sorted.
 
-    Half are the rows on which the two part most (largest KL), half a seeded random draw from
-    the rest, so that the subset shows both the worst and the usual.
+    Half are the rows on which the two part most (largest KL), half the first others of a seeded
+    order, so that the subset shows both the worst and the usual. The order is the same whatever
+    ``kl`` is: students of one study are explained on the same usual images.
     """
     count = min(count, len(kl))
     worst = np.argsort(-kl, kind="stable")[: count // 2]
-    rest = np.setdiff1d(np.arange(len(kl)), worst)
-    drawn = np.random.default_rng(seed).choice(rest, size=count - len(worst), replace=False)
+    order = np.random.default_rng(seed).permutation(len(kl))
+    drawn = order[~np.isin(order, worst)][: count - len(worst)]
     return np.sort(np.concatenate([worst, drawn]))
 
 

@@ -156,18 +156,20 @@ def _looks_figure(view: View, numbers: TourNumbers) -> None:
         messages.empty("Not measured", "No attribution maps of images with a small trigger.")
         return
     parts = parts_of(numbers)[1:]
-    maps = {p.role: view.study.attributions(p.model.name, TRIGGER).get("pair") for p in parts}
     samples = _mapped(view, numbers)
     made = _shots(view, numbers, samples, TRIGGER)
     rows = [image_row(f"with the {numbers.noun}", _urls(view, made, TRIGGER), samples)]
-    for part in parts:
-        found = maps[part.role]
-        place = {} if found is None else {str(s): i for i, s in enumerate(found.sample_ids)}
-        if found is None or any(sample not in place for sample in samples):
-            continue
-        values = [np.asarray(found.values[place[sample]]) for sample in samples]
-        limit = common_limit(values)
-        drawn = [map_picture(value, limit, view.colors, signed=found.signed) for value in values]
+    found = {part.role: _maps_of(view.study, part.model.name, samples) for part in parts}
+    mapped = [part for part in parts if found[part.role]]
+    # One scale for all maps of an image.
+    by_image = zip(*(found[part.role] for part in mapped), strict=True)
+    limits = [common_limit(maps) for maps in by_image]
+    for part in mapped:
+        values = found[part.role]
+        drawn = [
+            map_picture(value, limit, view.colors)
+            for value, limit in zip(values, limits, strict=True)
+        ]
         keep_pictures(
             f"looks_{part.role}", f"Attribution maps of {visible(part.title, 24)}",
             list(zip(samples, drawn, strict=True)), view.colors,
@@ -178,7 +180,7 @@ def _looks_figure(view: View, numbers: TourNumbers) -> None:
     st.html(
         '<div class="ds-sub">Attribution of the difference between student and teacher: amber '
         "pixels speak for the student’s answer in the student more than in the teacher, blue the "
-        "other way.</div>"
+        "other way. Each image has its own scale.</div>"
     )
     messages.section(
         f"Attribution that lies on the {numbers.noun}, %",
@@ -186,6 +188,15 @@ def _looks_figure(view: View, numbers: TourNumbers) -> None:
         f"that the {numbers.noun} changes. Filled: mean over the images with maps.",
     )
     _rates(view, [Rate(part, numbers.area, part.model.looks) for part in parts], "looks")
+
+
+def _maps_of(study: Study, student: str, samples: list[str]) -> list[np.ndarray]:
+    """The maps (H, W) of what parts ``student`` from its teacher; none if one is missing."""
+    found = study.attributions(student, TRIGGER).get("pair")
+    place = {} if found is None else {str(s): i for i, s in enumerate(found.sample_ids)}
+    if found is None or not set(samples) <= set(place):
+        return []
+    return [np.asarray(found.values[place[sample]]) for sample in samples]
 
 
 def _mapped(view: View, numbers: TourNumbers) -> list[str]:
