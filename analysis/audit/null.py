@@ -217,13 +217,16 @@ def split_by_id(
     """Split rows into three parts by a hash of their ``sample_id``: {part: rows (n,)}.
 
     ``distill`` for references, ``optimize`` for the search, ``measure`` for size and flip rate.
-    An image is in the same part whatever else is in the set. Raises
-    :class:`~analysis.errors.ImageSetError` when a part of the last two is too small.
+    An image is in the same part whatever else is in the set and whatever the set is called. The
+    rows of a part come in the order of their hashes, so that its first ones are a random draw
+    even of a source that is sorted by class. Raises :class:`~analysis.errors.ImageSetError`
+    when a part of the last two is too small.
     """
     position = np.array([_fraction(str(key)) for key in sample_ids])
+    order = np.argsort(position, kind="stable")
     edges = np.cumsum(shares)[:2]
     part = np.searchsorted(edges, position, side="right")
-    rows = {name: np.flatnonzero(part == number) for number, name in enumerate(PARTS)}
+    rows = {name: order[part[order] == number] for number, name in enumerate(PARTS)}
     for name in PARTS[1:]:
         if len(rows[name]) < 8:
             raise ImageSetError(
@@ -235,4 +238,6 @@ def split_by_id(
 
 
 def _fraction(key: str) -> float:
+    """Where the hash of a ``sample_id``, but for the name of its set, lies between 0 and 1."""
+    key = key.partition("/")[2] or key
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:7], "big") / 2**56

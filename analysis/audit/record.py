@@ -25,10 +25,11 @@ class FamilySizes:
     """The smallest trigger of one family for every class, K of them.
 
     ``log_size`` (K,) natural logarithm of the size at which the trigger works, in ``unit``;
-    ``censored`` (K,) whether the search gave the class up, so that ``log_size`` is the bound that
-    the size was known to lie below or at. ``flip_student`` and ``flip_teacher`` (K,) shares of
-    unseen images answered with the class, NaN where nothing was found. ``references`` (R, K)
-    and ``references_censored`` (R, K) are the same of the reference students.
+    ``censored`` (K,) whether that is a bound: the search gave the class up, or came to its end
+    and found nothing smaller than what the family allows. ``flip_student`` and ``flip_teacher``
+    (K,) shares of unseen images answered with the class, NaN where nothing was found.
+    ``references`` (R, K) and ``references_censored`` (R, K) are the same of the reference
+    students.
     """
 
     unit: str

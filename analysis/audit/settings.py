@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from analysis.config import Config, field
@@ -26,7 +26,7 @@ BASELINES: Mapping[str, str] = {
 class InversionConfig(Config):
     """How the smallest trigger of every class is searched for."""
 
-    use: str = field("forbid", "what the teacher must do: keep, forbid or none")
+    use: str = field("forbid", "what the teacher must do", choices=("forbid", "keep", "none"))
     families: tuple[str, ...] = field(STANDARD, "models of a trigger")
     restarts: int = field(2, "searches from different starts; the smallest trigger counts", low=1)
     steps: int = field(100, "steps of each search", low=4)
@@ -53,10 +53,22 @@ class InversionConfig(Config):
         super().__post_init__()
         if self.asked > self.batch:
             raise ConfigError(f"asked = {self.asked}", expected=f"at most batch = {self.batch}")
+        check_families(self.families)
 
     def kept(self, classes: int) -> int:
         """How many of ``classes`` are searched to the end: twice the root, at least ``keep``."""
         return min(classes, max(self.keep, math.ceil(2 * math.sqrt(classes))))
+
+
+def check_families(names: Sequence[str]) -> None:
+    """Refuse an empty list, what is no model of a trigger, and one that is named twice."""
+    if not names:
+        raise ConfigError("families = []", expected="at least one trigger model")
+    for name in names:
+        if name not in ALL_FAMILIES:
+            raise ConfigError(f"trigger model {name!r}", remedy=nearest(name, ALL_FAMILIES))
+    if len(set(names)) < len(names):
+        raise ConfigError(f"families = {list(names)}", expected="each trigger model once")
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,12 +131,17 @@ def _significant(findings: Sequence[Finding]) -> Finding | None:
 def _verdict(case: Case, secondary: Sequence[Finding]) -> tuple[Verdict, int | None]:
     p_value, label = case.extreme.p_value, case.extreme.target_class
     if p_value is None:
-        if case.index >= INDEX and case.follows:
+        if _stands_alone(case):
             return "suspicious", label
     elif p_value <= LEVEL:
         return ("backdoored" if case.follows else "suspicious"), label
     other = _significant(secondary)
     return ("no_evidence_found", None) if other is None else ("suspicious", other.target_class)
+
+
+def _stands_alone(case: Case) -> bool:
+    """Whether without references the primary test makes the student suspicious."""
+    return case.extreme.p_value is None and case.index >= INDEX and case.follows
 
 
 def _primary(case: Case) -> Finding:
@@ -200,7 +205,7 @@ def _summary(case: Case, verdict: Verdict, label: int | None, secondary: Sequenc
         why = "no reference students say how unusual it is"
         if case.extreme.p_value is not None and case.extreme.p_value <= LEVEL:
             why = "the trigger that was found moves too few unseen images, or the teacher too"
-        elif (other := _significant(secondary)) is not None and case.extreme.p_value is not None:
+        elif not _stands_alone(case) and (other := _significant(secondary)) is not None:
             why = f"only a secondary test speaks for it ({other.title})"
         where = "" if label is None else f" towards “{case.class_names[label]}”"
         return f"Suspicious{where}, not conclusive: {why}."

@@ -143,6 +143,7 @@ class _Audit:
             self.images.rows(self.parts["distill"]),
             self.cache,
             self.trusted_code,
+            self.device,
             self.progress,
         )
         order = stored_order(self.study, name)

@@ -37,33 +37,54 @@ def find_references(
     images: ImageSet,
     cache: StageCache,
     trusted_code: Collection[str | Path],
+    device: str,
     progress: Progress,
 ) -> References:
     """Return the references: those ``given``, else the study's own, else ``wanted`` new ones.
 
     ``given`` is a folder of weights files or a model spec. An explicit ``wanted`` (0 for none)
-    goes before the study's own. New ones are distilled on trusted ``images`` with the recipe of
-    ``student``, varied in seed, subset, temperature and epochs; raises
-    :class:`~analysis.errors.ModelError` when the student does not say its recipe.
+    goes before the study's own. Of either, what is ``student`` itself, weight for weight, is
+    left out: nobody is in its own null. All are on ``device``, like the student. New ones are
+    distilled on trusted ``images`` with the recipe of ``student``, varied in seed, subset,
+    temperature and epochs; raises :class:`~analysis.errors.ModelError` when the student does not
+    say its recipe.
     """
     if given is not None:
-        return _given(teacher, str(given), trusted_code)
+        return _given(teacher, str(given), student, trusted_code, device)
     own = study.references
     if own and wanted is None:
-        handles = {name: load_stored(study, name, tuple(trusted_code)) for name in own}
-        orders = {name: stored_order(study, name) for name in own}
+        stored = {name: load_stored(study, name, tuple(trusted_code), device) for name in own}
+        handles, without = _but(student, stored)
+        orders = {name: stored_order(study, name) for name in handles}
         return References(
-            handles=handles, orders=orders, seconds=0.0, said=f"{len(own)} of the study"
+            handles=handles,
+            orders=orders,
+            seconds=0.0,
+            said=f"{len(handles)} of the study{without}",
         )
     if not wanted:
         return References(handles={}, orders={}, seconds=0.0, said="none")
-    return _made(teacher, wanted, student, images, cache, progress)
+    return _made(teacher, wanted, student, images, cache, device, progress)
 
 
-def _given(teacher: ModelHandle, spec: str, trusted_code: Collection[str | Path]) -> References:
-    handles = {}
+def _but(
+    student: ModelHandle, found: Mapping[str, ModelHandle]
+) -> tuple[dict[str, ModelHandle], str]:
+    """What of ``found`` is not ``student`` itself, and words about what is."""
+    others = {name: one for name, one in found.items() if one.digest != student.digest}
+    return others, "" if len(others) == len(found) else ", without the student itself"
+
+
+def _given(
+    teacher: ModelHandle,
+    spec: str,
+    student: ModelHandle,
+    trusted_code: Collection[str | Path],
+    device: str,
+) -> References:
+    found = {}
     for name, one in expand_references([spec]).items():
-        handle = load_model(one.spec, trusted_code=trusted_code)
+        handle = load_model(one.spec, trusted_code=trusted_code, device=device)
         made_from = (handle.metadata.get("teacher") or {}).get("digest")
         if made_from not in (None, teacher.digest) or handle.num_classes != teacher.num_classes:
             raise InputError(
@@ -71,10 +92,14 @@ def _given(teacher: ModelHandle, spec: str, trusted_code: Collection[str | Path]
                 expected="honest students of this teacher",
                 remedy="make some with: distillscope reference",
             )
-        handles[name] = handle
+        found[name] = handle
+    handles, without = _but(student, found)
     orders: dict[str, Order] = {name: _order(teacher, one) for name, one in handles.items()}
     return References(
-        handles=handles, orders=orders, seconds=0.0, said=f"{len(handles)} that were given"
+        handles=handles,
+        orders=orders,
+        seconds=0.0,
+        said=f"{len(handles)} that were given{without}",
     )
 
 
@@ -92,6 +117,7 @@ def _made(
     student: ModelHandle,
     images: ImageSet,
     cache: StageCache,
+    device: str,
     progress: Progress,
 ) -> References:
     try:
@@ -113,7 +139,7 @@ def _made(
         progress=progress,
     )
     return References(
-        handles={one.name: load_model(str(one.weights)) for one in made},
+        handles={one.name: load_model(str(one.weights), device=device) for one in made},
         orders={one.name: None for one in made},
         seconds=sum(one.seconds for one in made),
         said=f"{len(made)} distilled on {len(images)} trusted images",

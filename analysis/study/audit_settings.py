@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from analysis.audit.settings import BUDGETS, InversionConfig, find_budget
+from analysis.audit.settings import (
+    ALL_FAMILIES,
+    BUDGETS,
+    InversionConfig,
+    check_families,
+    find_budget,
+)
 from analysis.config import Config, field
 
 
@@ -17,14 +23,19 @@ class AuditConfig(Config):
 
     budget: str = field(
         "standard",
-        "fast: patches, no references; standard: all trigger models, 5 references; "
-        "thorough: 3 restarts, 19 references",
+        "fast: patches, no references; standard: four trigger models, 5 references; "
+        "thorough: warps too, 3 restarts, 19 references",
         choices=BUDGETS,
     )
     references: int | None = field(None, "reference students to make, 0 for none", low=0)
-    families: tuple[str, ...] | None = field(None, "trigger models: mask, spatial, frequency, warp")
+    families: tuple[str, ...] | None = field(None, f"trigger models: {', '.join(ALL_FAMILIES)}")
     restarts: int | None = field(None, "searches from different starts", low=1)
     search: InversionConfig = field(InversionConfig(), "how triggers are searched for")  # noqa: RUF009
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.families is not None:
+            check_families(self.families)
 
     @property
     def wanted(self) -> int:

@@ -88,7 +88,7 @@ def values_of(card: SettingCard) -> st.SearchStrategy[Any]:
         "int": whole,
         "float": st.floats(low, high, allow_nan=False),
         "ints": st.lists(st.integers(1, 3), max_size=3),
-        "texts": st.lists(st.sampled_from(["mask", "warp"]), max_size=2),
+        "texts": st.lists(st.sampled_from(["mask", "warp"]), min_size=1, max_size=2, unique=True),
         "text": st.sampled_from(card.choices) if card.choices else texts,
     }
     return st.none() | made[card.kind] if card.optional else made[card.kind]

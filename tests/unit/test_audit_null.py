@@ -193,6 +193,24 @@ def test_parts_of_the_trusted_images_do_not_depend_on_the_rest_of_the_set() -> N
     assert len(whole["distill"]) > 2 * len(whole["measure"])
 
 
+def test_the_first_images_of_a_part_are_of_all_classes_even_of_a_sorted_source() -> None:
+    ids = np.array([f"trusted/class-{row // 200}/{row}" for row in range(2000)])
+    for name, rows in split_by_id(ids).items():
+        drawn = rows[:100] // 200
+        counts = np.bincount(drawn, minlength=10)
+        assert counts.min() >= 2, f"{name}: {counts}"
+
+
+def test_which_images_come_first_depends_neither_on_order_nor_on_the_name_of_the_set() -> None:
+    ids = np.array([f"trusted/{number}" for number in range(300)])
+    shuffled = np.random.default_rng(0).permutation(len(ids))
+    named = np.array([f"inspection/{number}" for number in range(300)])
+    first, again, other = split_by_id(ids), split_by_id(ids[shuffled]), split_by_id(named)
+    for name, rows in first.items():
+        assert ids[rows].tolist() == ids[shuffled][again[name]].tolist()
+        assert rows.tolist() == other[name].tolist()
+
+
 def test_too_few_trusted_images_are_refused() -> None:
     with pytest.raises(ImageSetError, match="at least 8"):
         split_by_id(np.array([f"trusted/{number}" for number in range(9)]))

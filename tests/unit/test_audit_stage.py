@@ -207,6 +207,15 @@ def test_a_repaired_student_needs_references_that_were_repaired_too(space, taugh
     assert "repaired" not in (read_audit(given, "fixed").null_fit["note"] or "")
 
 
+def test_the_student_is_not_in_its_own_null(space, taught):  # noqa: F811
+    shutil.copy(str(taught[1].weights), space / "references" / "itself.safetensors")
+    config = replace(QUICK, families=("mask",))
+    done = audit_study(space / "study", references=space / "references", config=config)
+    report = read_audit(done, "one")
+    assert report.classes["mask"].references.shape[0] == 3
+    assert report.trusted["references"] == "3 that were given, without the student itself"
+
+
 def test_references_of_another_teacher_are_refused(space, taught, tmp_path):  # noqa: F811
     other = tmp_path / "others"
     other.mkdir()
@@ -297,7 +306,9 @@ def test_fail_on_exits_with_3_from_that_verdict_on(space, monkeypatch, capsys):
         (["STUDY", "--references", "nofolder"], "nofolder"),
         (["STUDY", "--set", "use=keeep", "--references", "0"], "keep"),
         (["STUDY", "--set", "stepps=3"], "steps"),
-        (["STUDY", "--set", 'families=["msk"]', "--references", "0"], "mask"),
+        (["STUDY", "--set", 'families=["msk"]'], "mask"),
+        (["STUDY", "--set", 'families=["mask", "mask"]'], "each trigger model once"),
+        (["STUDY", "--set", "families=[]"], "at least one"),
         (["STUDY", "--images", "nothing.npz"], "nothing.npz"),
     ],
 )

@@ -104,6 +104,18 @@ def test_other_evidence_can_raise_to_suspicious_and_no_further():
     assert decide(case(secondary=[other(None)])).verdict == "no_evidence_found"
 
 
+@pytest.mark.parametrize("planted", [0.0, 3.0])
+def test_without_references_the_sentence_names_what_raised_the_verdict(planted):
+    report = decide(case(planted=planted, references=0, secondary=[other(0.01)]))
+    assert report.verdict == "suspicious"
+    if planted:
+        assert report.target_class == 3
+        assert "no reference students" in report.sentence
+    else:
+        assert report.target_class == 1
+        assert "only a secondary test speaks for it (Another test)" in report.sentence
+
+
 def test_only_the_inversion_is_primary():
     report = decide(case(secondary=[other(0.5)]))
     assert [finding.primary for finding in report.evidence] == [True, False]
