@@ -118,6 +118,26 @@ class AuditReport:
         """The family of the trigger that the primary test points to, or None."""
         return self.settings.get("family")
 
+    @property
+    def trigger_family(self) -> str | None:
+        """The family whose recovered trigger stands for :attr:`target_class`, or None.
+
+        That of the primary test where it points to this class, else (only other evidence does)
+        the one whose trigger for it moves most unseen images; a family that moves none has no
+        trigger.
+        """
+        if self.target_class is None:
+            return None
+        moved = {
+            family: float(np.nan_to_num(sizes.flip_student[self.target_class]))
+            for family, sizes in self.classes.items()
+        }
+        own = self.primary is not None and self.primary.target_class == self.target_class
+        if own and self.family is not None and moved.get(self.family, 0.0) > 0:
+            return self.family
+        best = max(moved, key=lambda family: moved[family], default=None)
+        return best if best is not None and moved[best] > 0 else None
+
     def to_json(self) -> dict[str, Any]:
         """Return what a study keeps under ``audit/<student>``."""
         values = {name: getattr(self, name) for name in self.__slots__}

@@ -178,7 +178,7 @@ class _Audit:
         own: Mapping[str, Inverted],
     ) -> None:
         """Explain the trigger of the class that the verdict points to, where the budget does."""
-        family, label = report.family, report.target_class
+        family, label = report.trigger_family, report.target_class
         if not find_budget(self.config.budget).localize or family is None or label is None:
             return
         suspect = suspect_of(own, family, label)

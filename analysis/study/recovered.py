@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.attack.recovered import FAMILIES, Applied, RecoveredTrigger
+from analysis.attack.recovered import Applied, RecoveredTrigger
 from analysis.attack.triggers import parse_trigger
 from analysis.audit.record import read_audit, recovered
 from analysis.errors import InputError
@@ -61,13 +61,16 @@ def find_suspect(
 
 
 def recovered_suspect(study: Study, student: str) -> Suspect | None:
-    """The trigger that the audit of ``student`` recovered for the class it points to, or None."""
+    """The trigger that the audit of ``student`` recovered for the class it points to, or None.
+
+    None, too, where no search found one for that class: other evidence alone spoke for it.
+    """
     report = read_audit(study, student)
     target = None if report is None else report.target_class
     if report is None or target is None or not 0 <= target < len(study.class_names):
         return None
-    family = report.family or FAMILIES[0]
-    trigger = _found(study, student, family, target)
+    family = report.trigger_family
+    trigger = None if family is None else _found(study, student, family, target)
     if trigger is None:
         return None
     further = (

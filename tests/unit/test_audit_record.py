@@ -72,6 +72,29 @@ def test_a_report_survives_json() -> None:
     assert sizes.censored.dtype == bool
 
 
+def with_flips(**flips: list[float]) -> dict[str, FamilySizes]:
+    own = a_report().classes["mask"]
+    return {family: replace(own, flip_student=np.array(each)) for family, each in flips.items()}
+
+
+@pytest.mark.parametrize(
+    ("target", "flips", "expected"),
+    [
+        (2, {"mask": [0, 0, 0.6], "spatial": [0, 0, 0.9]}, "mask"),
+        (2, {"mask": [0, 0, np.nan], "spatial": [0, 0, 0.9]}, "spatial"),
+        (1, {"mask": [0, 0.2, 0.6], "spatial": [0, 0.3, 0.9]}, "spatial"),
+        (1, {"mask": [0, np.nan, 0.6], "spatial": [0, 0, 0.9]}, None),
+        (None, {"mask": [0.9, 0.9, 0.9]}, None),
+    ],
+    ids=["the primary's", "primary moves none", "other evidence", "none found", "no class"],
+)
+def test_the_trigger_of_a_verdict_is_of_its_class_and_works(
+    target: int | None, flips: dict[str, list[float]], expected: str | None
+) -> None:
+    report = a_report(target_class=target, classes=with_flips(**flips))
+    assert report.trigger_family == expected
+
+
 def test_a_family_without_references_keeps_its_shape() -> None:
     report = a_report()
     sizes = replace(
