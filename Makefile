@@ -10,7 +10,7 @@ TEST_READY := $(VENV)/.test-ready
 PORT ?= 8501
 BESIDE := -n auto --maxprocesses 4 --dist loadfile
 # The models and studies of the tests, made once for all that run.
-MADE := $(CURDIR)/build/test-made
+MADE := build/test-made
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-long check bench golden component demo-assets clean browser
@@ -41,8 +41,8 @@ browser: $(TEST_READY)
 # one want both cores for themselves.
 test: $(TEST_READY) browser ## run every test that takes less than minutes
 	@rm -rf $(MADE)
-	DISTILLSCOPE_TEST_MADE=$(MADE) $(BIN)/python -m pytest -m "not long and not browser" $(BESIDE) --durations=10
-	DISTILLSCOPE_TEST_MADE=$(MADE) $(BIN)/python -m pytest -m "browser and not long" --durations=10
+	DISTILLSCOPE_TEST_MADE="$(CURDIR)/$(MADE)" $(BIN)/python -m pytest -m "not long and not browser" $(BESIDE) --durations=10
+	DISTILLSCOPE_TEST_MADE="$(CURDIR)/$(MADE)" $(BIN)/python -m pytest -m "browser and not long" --durations=10
 
 test-long: $(TEST_READY) browser ## run what takes long: random kills, 200 000 points
 	$(BIN)/python -m pytest -m long --durations=0

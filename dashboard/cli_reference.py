@@ -51,6 +51,14 @@ def reference(
     limit: Annotated[
         int | None, typer.Option(help="Use at most N trusted images (seeded).", min=1)
     ] = None,
+    for_audit: Annotated[
+        bool,
+        typer.Option(
+            "--for-audit",
+            help="Leave out the two fifths of the images, by id, that an audit of the same "
+            "--images searches and measures triggers on.",
+        ),
+    ] = False,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="Any other setting, e.g. --set flip=false."),
@@ -67,7 +75,7 @@ def reference(
     A run that is killed goes on where it stopped when the same command is given again.
 
     Example:  distillscope reference --teacher teacher.safetensors --like student.safetensors
-    --images trusted/ --seeds 5 --out references
+    --images trusted/ --for-audit --seeds 5 --vary --out references
     """
     from analysis.models.loading import load_model
     from analysis.store import workspace_cache
@@ -98,6 +106,7 @@ def reference(
             progress,
             limit=limit,
             wanted=made_from.get("images", {}).get("digest"),
+            for_audit=for_audit,
         )
         made = make_references(
             teacher=handle,

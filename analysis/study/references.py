@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from analysis.audit.null import split_by_id
 from analysis.config import Config, field
 from analysis.data.imageset import ImageSet, subset_rows
 from analysis.data.sources import load_images
@@ -121,11 +122,13 @@ def trusted_images(
     limit: int | None = None,
     seed: int = 0,
     wanted: str | None = None,
+    for_audit: bool = False,
 ) -> ImageSet:
     """Load the trusted images of ``source`` as ``teacher`` takes them.
 
     ``wanted`` is the digest of the images that a student was made from: when these are the same
-    under another set name, they get that name, so that equal images have equal digests.
+    under another set name, they get that name, so that equal images have equal digests. With
+    ``for_audit`` only those that an audit of the same source leaves to its references.
     """
     size = teacher.input_size[0] if teacher.input_size else None
     images = load_images(
@@ -138,7 +141,8 @@ def trusted_images(
         progress=progress,
     )
     renamed = (images.renamed(name) for name in _SETS if wanted is not None)
-    return next((other for other in renamed if other.digest == wanted), images)
+    found = next((other for other in renamed if other.digest == wanted), images)
+    return found.rows(split_by_id(found.sample_ids)["distill"]) if for_audit else found
 
 
 def recipe_like(student: ModelHandle) -> Recipe:
@@ -195,16 +199,23 @@ def reference_name(seed: int, *, varied: bool = False) -> str:
 
 def put_references(references: Sequence[Reference], folder: Path) -> list[Path]:
     """Put the weights into ``folder`` by name; refuse to replace what is something else."""
-    paths = [folder / f"{reference.name}.safetensors" for reference in references]
-    for reference, path in zip(references, paths, strict=True):
-        if not path.exists():
-            link_or_copy(reference.weights, path)
-        elif digest_file(path) != digest_file(reference.weights):
-            raise InputError(
-                f"{path} is there already and is another model",
-                remedy="choose another --out, or other seeds: --seed",
-            )
-    return paths
+    made = {folder / f"{one.name}.safetensors": one.weights for one in references}
+    put_weights(made, "choose another --out, or other seeds: --seed")
+    return list(made)
+
+
+def put_weights(made: Mapping[Path, Path], remedy: str) -> None:
+    """Put weights files to where they are wanted: {target: file}; all, or none.
+
+    Raises :class:`~analysis.errors.InputError` with ``remedy`` for a target that is there and is
+    something else.
+    """
+    for target, source in made.items():
+        if target.exists() and digest_file(target) != digest_file(source):
+            raise InputError(f"{target} is there already and is another model", remedy=remedy)
+    for target, source in made.items():
+        if not target.exists():
+            link_or_copy(source, target)
 
 
 def _numbered(progress: Progress, number: int, seeds: Sequence[int]) -> Progress:

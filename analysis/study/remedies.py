@@ -68,6 +68,7 @@ def repair_references(
     case: Case,
     references: Mapping[str, ModelHandle],
     *,
+    orders: Mapping[str, tuple[int, ...] | None] | None = None,
     trusted_suspicion: np.ndarray | None = None,
     seed: int = 0,
     threads: int = 0,
@@ -77,11 +78,12 @@ def repair_references(
 
     A repaired student is judged against such references. What is distilled anew is, for them,
     the trusted images, which nobody poisoned; ``trusted_suspicion`` (N,) are their scores where
-    the remedy drops some. Each reference gets a seed of its own.
+    the remedy drops some. ``orders`` says which output of a reference each class is, where they
+    are not in the teacher's order. Each reference gets a seed of its own.
     """
     weights = {}
     for place, (name, handle) in enumerate(references.items(), start=1):
-        own = replace(case, student=handle, order=None)
+        own = replace(case, student=handle, order=(orders or {}).get(name))
         if remedy.needs_suspect:
             own = replace(own, suspect=case.trusted, suspicion=trusted_suspicion)
         made = apply_remedy(

@@ -10,14 +10,16 @@ from typing import Any
 
 from analysis.config import Config, field
 from analysis.errors import InputError, ModelError
+from analysis.models.loading import load_model
 from analysis.records import check_student_name
 from analysis.remedy.methods import CONTROL, REMEDIES, Remedy, make_remedy
 from analysis.remedy.unlearning import FineTuning
 from analysis.store import Progress, Study, StudyWriter, silent, workspace_cache, writing
-from analysis.store.files import link_or_copy
+from analysis.study.audit_references import stored_order
 from analysis.study.comparison import add_students
 from analysis.study.models import load_stored
 from analysis.study.recovered import RECOVERED, Suspect, find_suspect, recovered_suspect
+from analysis.study.references import put_weights
 from analysis.study.remedies import WEIGHTS, apply_remedy, repair_references
 from analysis.study.repair_case import Bed, prepare
 from analysis.study.screening import suspicion
@@ -94,11 +96,12 @@ def repair(
         device=device,
         progress=progress,
     )
+    _check_same(study, new, tried, trusted_code)
+    made = {weights: tried.weights}
     if references_out is not None:
         treated = _treat_references(tried, study, config, trusted_code, device)
-        for one, made in treated.items():
-            link_or_copy(made, Path(references_out) / f"{one}.safetensors")
-    link_or_copy(tried.weights, weights)
+        made |= {Path(references_out) / f"{one}.safetensors": file for one, file in treated.items()}
+    put_weights(made, "choose another --out or --references-out")
     spec = StudentSpec(spec=tried.bed.spec(weights, trusted_code), role="repaired", parent=student)
     add_students(path, {new: spec}, trusted_code=trusted_code, device=device, progress=progress)
     written = _record(path, student, tried.entries)
@@ -184,11 +187,25 @@ def _treat_references(
         tried.remedy,
         case,
         handles,
+        orders={name: stored_order(study, name) for name in handles},
         trusted_suspicion=scores,
         seed=config.seed,
         threads=config.threads,
         device=device,
     )
+
+
+def _check_same(study: Study, name: str, tried: Tried, trusted_code: Sequence[str | Path]) -> None:
+    """Refuse to call a student ``name`` that is not the one which the study calls so."""
+    if name not in study.models:
+        return
+    made = load_model(tried.bed.spec(tried.weights, trusted_code), trusted_code=trusted_code)
+    if made.digest != study.models[name].digest:
+        raise InputError(
+            f"student name {name!r} is taken by another repair",
+            expected="a name for what these settings made",
+            remedy="name it: --name NAME, with another --out",
+        )
 
 
 def _check(

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analysis.audit.null import split_by_id
 from analysis.distillation.objectives import HintonKD
 from analysis.errors import Cancelled, ConfigError, InputError, ModelError
 from analysis.models.loading import load_model
@@ -162,6 +163,24 @@ def test_images_get_the_name_under_which_a_student_knows_them(taught, tmp_path):
     assert trusted_images(source, teacher, wanted="0" * 64).name == "distillation"
 
 
+def test_references_for_an_audit_leave_it_the_images_that_it_searches_on(taught, tmp_path):  # noqa: F811
+    teacher = load_model(str(taught[0].weights))
+    given = squares(120, labeled=False)
+    np.savez(tmp_path / "squares.npz", images=given.images)
+    whole = trusted_images(tmp_path / "squares.npz", teacher)
+    kept = trusted_images(tmp_path / "squares.npz", teacher, for_audit=True)
+    # The audit calls its set by another name.
+    theirs = split_by_id(whole.renamed("trusted").sample_ids)
+    assert set(kept.sample_ids) == set(whole.sample_ids[theirs["distill"]])
+    others = whole.sample_ids[np.concatenate([theirs["optimize"], theirs["measure"]])]
+    assert not set(kept.sample_ids) & set(others)
+    assert len(kept) + len(others) == len(whole)
+    # Of images that are known by a student's name for them, likewise.
+    known = whole.renamed("training")
+    again = trusted_images(tmp_path / "squares.npz", teacher, wanted=known.digest, for_audit=True)
+    assert again.digest == known.rows(theirs["distill"]).digest
+
+
 def test_what_cannot_be_used_is_refused(taught, tmp_path):  # noqa: F811
     with pytest.raises(ConfigError, match="seeds"):
         make(taught, tmp_path, seeds=(1, 1))
@@ -180,8 +199,10 @@ def test_nothing_is_replaced_in_the_folder(references, tmp_path):
     assert put_references(references, tmp_path / "out") == paths
     paths[0].unlink()
     shutil.copyfile(references[1].weights, paths[0])
+    paths[1].unlink()
     with pytest.raises(InputError, match="another model"):
         put_references(references, tmp_path / "out")
+    assert not paths[1].exists(), "all, or none"
 
 
 def test_folders_files_and_specs_name_references(tmp_path):
@@ -245,6 +266,7 @@ def test_a_reference_of_another_teacher_is_refused(with_references, tmp_path, re
         (["--arch", "smalresnet", "--images", "signs:train,n=8"], "smallresnet"),
         (["--arch", "convnet", "--images", "nowhere"], "nowhere"),
         (["--arch", "convnet", "--images", "signs:train,n=8", "--set", "epoch=3"], "epochs"),
+        (["--arch", "convnet", "--images", "signs:train,n=8", "--for-audit"], "at least 8"),
     ],
 )
 def test_bad_input_is_one_line(taught, tmp_path, capsys, arguments, words):  # noqa: F811

@@ -349,6 +349,21 @@ def test_references_go_through_the_same_remedy(tmp_path):
         assert handle.metadata["images"]["n"] == round(48 * 0.85), "trusted images, some dropped"
 
 
+def test_references_with_classes_in_another_order_are_taught_in_theirs(tmp_path):
+    remedy, given = make_remedy("finetune", epochs=1), case(order=(1, 2, 0))
+    one, orders = {"one": network(11)}, {"one": (2, 0, 1)}
+    space = bench(tmp_path)
+    ordered, plain = (
+        repair_references(space, remedy, given, one, orders=known, threads=1)["one"]
+        for known in (orders, None)
+    )
+    expected = apply_remedy(
+        space, remedy, case(student=one["one"], order=orders["one"]), seed=1, threads=1
+    ).file(WEIGHTS)
+    assert load_model(str(ordered)).digest == load_model(str(expected)).digest
+    assert load_model(str(ordered)).digest != load_model(str(plain)).digest
+
+
 @pytest.mark.parametrize(
     ("name", "changes", "says"),
     [

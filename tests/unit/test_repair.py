@@ -161,6 +161,32 @@ def test_another_remedy_stands_beside_and_the_same_replaces(
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (("--out", "again.safetensors"), "--name NAME"),
+        (("--out", "fixed.safetensors", "--name", "other"), "another --out"),
+    ],
+    ids=["name", "file"],
+)
+def test_another_repair_replaces_neither_student_nor_file(
+    repaired: Study, capsys: pytest.CaptureFixture[str], changes: tuple[str, ...], says: str
+) -> None:
+    space = repaired.path.parent
+    kept = (space / "fixed.safetensors").read_bytes(), (repaired.path / "study.json").read_bytes()
+    given = [str(space / one) if one.endswith(".safetensors") else one for one in changes]
+    status, _, err = call(
+        capsys, "repair", repaired.path, "--student", "backdoored", "--seed", "7", *given, *QUICK
+    )
+    assert status == 2
+    assert err.count("\n") == 1
+    assert says in err
+    assert not (space / "again.safetensors").exists()
+    assert kept == (
+        (space / "fixed.safetensors").read_bytes(), (repaired.path / "study.json").read_bytes()
+    )  # fmt: skip
+
+
 def test_a_told_trigger_is_unlearned_and_a_table_printed(
     repaired: Study, capsys: pytest.CaptureFixture[str]
 ) -> None:
