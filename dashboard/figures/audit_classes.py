@@ -12,6 +12,10 @@ from dashboard.figures.chart import chart
 from dashboard.figures.numbers import charted
 from dashboard.theme import Palette
 
+CAPTION = (
+    "Log scale; small is suspicious. Grey: the references. "
+    "Hollow: a bound (given up, or none found)."
+)
 _HALF = 0.3
 
 
@@ -20,8 +24,8 @@ def sizes_figure(
 ) -> go.Figure:
     """Sizes on a log scale by class, small is suspicious; ``target`` is named in magenta.
 
-    Grey ticks are the references, the band their range; a hollow square is a class that the
-    search gave up, whose size is a bound.
+    Grey ticks are the references, the band their range; a hollow square is a class whose size
+    is a bound: the search gave it up, or found no trigger.
     """
     figure = chart(colors, height=300)
     values = np.exp(sizes.log_size)
@@ -63,6 +67,14 @@ def _null(place: int, null: np.ndarray, colors: Palette) -> list[dict[str, objec
     return [band, *ticks]
 
 
+def _bound(sizes: FamilySizes, row: int) -> str:
+    """Why the size of a class is a bound, where it is one."""
+    if not sizes.censored[row]:
+        return ""
+    found = not np.isnan(sizes.flip_student[row])
+    return f", a bound: {'the class was given up' if found else 'no trigger was found'}"
+
+
 def _squares(
     figure: go.Figure,
     rows: np.ndarray,
@@ -72,14 +84,14 @@ def _squares(
     color: str,
 ) -> None:
     symbols = ["square-open" if sizes.censored[row] else "square" for row in rows]
-    words = ["at most " if sizes.censored[row] else "" for row in rows]
+    words = [_bound(sizes, row) for row in rows]
     figure.add_scatter(
         x=rows, y=values[rows], mode="markers",
         marker={
             "symbol": symbols, "size": 9, "color": color, "line": {"width": 1.4, "color": color},
         },
         customdata=[(charted(names[row], 30), word) for row, word in zip(rows, words, strict=True)],
-        hovertemplate=f"%{{customdata[0]}}: %{{customdata[1]}}%{{y:.3g}} {charted(sizes.unit)}"
+        hovertemplate=f"%{{customdata[0]}}: %{{y:.3g}} {charted(sizes.unit)}%{{customdata[1]}}"
         "<extra></extra>",
     )  # fmt: skip
 

@@ -152,8 +152,7 @@ def exports(view: View) -> list[Export]:
 
     def classes_csv() -> str:
         table: dict[str, list[object]] = {
-            name: []
-            for name in ("family", "class", "size", "unit", "given_up", "student", "teacher")
+            name: [] for name in ("family", "class", "size", "unit", "bound", "student", "teacher")
         }
         for family, sizes in report.classes.items():
             for place, name in enumerate(view.class_names):

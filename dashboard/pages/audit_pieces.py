@@ -28,7 +28,7 @@ def show_classes(view: View, report: AuditReport, *, key: str) -> None:
     family = report.family if report.family in families else families[0]
     messages.section(
         term("trigger_size", "Smallest trigger for each class"),
-        "Log scale; small is suspicious. Grey: the references. Hollow: given up, a bound.",
+        audit_classes.CAPTION,
     )
     if len(families) > 1:
         family = st.segmented_control(

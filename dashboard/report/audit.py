@@ -113,7 +113,7 @@ def _sizes(c: Comparison, report: AuditReport) -> str:
         )
     head = titled(
         "Smallest trigger for each class",
-        "Log scale; small is suspicious. Grey: the references. Hollow: given up, a bound.",
+        audit_classes.CAPTION,
     )
     return head + columns(*charts)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import json
 from collections.abc import Callable
@@ -162,6 +163,21 @@ def test_every_class_stands_before_its_references() -> None:
     assert [list(trace.x) for trace in marked] == [[TARGET]]
     others = next(trace for trace in figure.data if trace.marker.color == DARK.student)
     assert others.marker.symbol[list(others.x).index(1)] == "square-open"
+
+
+@pytest.mark.parametrize(
+    ("flip", "says"), [(0.4, "the class was given up"), (np.nan, "no trigger was found")]
+)
+def test_a_bound_says_why_it_is_one(flip: float, says: str) -> None:
+    known = sizes("pixels", 8, 20)
+    flips = np.where(np.arange(8) == 1, flip, 0.9)
+    figure = audit_classes.sizes_figure(
+        dataclasses.replace(known, flip_student=flips), NAMES, DARK, target=TARGET
+    )
+    others = next(trace for trace in figure.data if trace.marker.color == DARK.student)
+    words = {int(x): words for x, (_, words) in zip(others.x, others.customdata, strict=True)}
+    assert words.pop(1) == f", a bound: {says}"
+    assert set(words.values()) == {""}
 
 
 def test_a_student_without_references_has_squares_alone() -> None:
