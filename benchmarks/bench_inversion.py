@@ -110,7 +110,7 @@ def cost_rows() -> list[dict]:
     rows = []
     what = "trigger inversion of ResNet-14 with ResNet-20 as teacher"
     for families, limit in ((MASK_ONLY, MASK_SECONDS), (ALL_FAMILIES, ALL_SECONDS)):
-        kinds = "patches" if families == MASK_ONLY else "all trigger models"
+        kinds = "patches" if families == MASK_ONLY else f"{len(families)} trigger models"
         seconds, passes, precision = cost(10, families, RESTARTS)
         name = f"{what}, {kinds}, {RESTARTS} restarts, 10 classes"
         rows.append(cost_row(name, seconds, passes, precision, limit, "Subject alone."))
