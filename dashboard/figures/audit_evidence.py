@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 from analysis.audit.record import AuditReport
@@ -13,12 +13,13 @@ from dashboard.figures.measures import term
 from dashboard.figures.numbers import MINUS, NOT_MEASURED, escaped, said
 from dashboard.theme import Palette
 
-State = Literal["outside", "weaker", "inside", "not_run"]
+State = Literal["outside", "weaker", "inside", "no_null", "not_run"]
 LEVEL = 0.05
 STATES: dict[State, str] = {
     "outside": "far outside the null",
     "weaker": "outside, weaker",
     "inside": "inside",
+    "no_null": "no null to judge it by",
     "not_run": "not run",
 }
 
@@ -28,7 +29,7 @@ def state_of(finding: Finding) -> State:
 
     ``outside``: p at most 0.05, after Holm's correction unless the test is the primary one.
     ``weaker``: that only without the correction, or above every reference where no p-value is to
-    be had. ``not_run``: no number.
+    be had. ``no_null``: a number with neither p-value nor references. ``not_run``: no number.
     """
     if finding.statistic is None:
         return "not_run"
@@ -37,7 +38,9 @@ def state_of(finding: Finding) -> State:
         return "outside"
     if finding.p_value is not None:
         return "weaker" if finding.p_value <= LEVEL else "inside"
-    return "weaker" if finding.null and finding.statistic > max(finding.null) else "inside"
+    if not finding.null:
+        return "no_null"
+    return "weaker" if finding.statistic > max(finding.null) else "inside"
 
 
 def evidence_table(report: AuditReport, names: Sequence[str], colors: Palette) -> str:
@@ -46,7 +49,8 @@ def evidence_table(report: AuditReport, names: Sequence[str], colors: Palette) -
     return (
         '<table class="ds-table ds-rows ds-evidence"><thead><tr><th></th><th>test</th>'
         f'<th class="ds-number">{escaped(report.student, 28)}</th><th>against the null</th>'
-        f"<th>{term('p_value', 'how rare', end=True)}</th></tr></thead>{rows}</table>{_legend()}"
+        f"<th>{term('p_value', 'how rare', end=True)}</th></tr></thead>{rows}</table>"
+        f"{_legend({state_of(finding) for finding in report.evidence})}"
     )
 
 
@@ -138,6 +142,8 @@ def scale_end(values: Sequence[float]) -> float:
     return reach
 
 
-def _legend() -> str:
-    marks = " &nbsp; ".join(f"{state_mark(state)} {text}" for state, text in STATES.items())
+def _legend(shown: Collection[State]) -> str:
+    """What the marks mean; that a null is missing, only where one is."""
+    states = [state for state in STATES if state != "no_null" or state in shown]
+    marks = " &nbsp; ".join(f"{state_mark(state)} {STATES[state]}" for state in states)
     return f'<div class="ds-sub ds-legend">{marks}</div>'

@@ -116,11 +116,20 @@ def finding(**changes: Any) -> Finding:
         ({"p_value": 0.01, "p_kind": "exact", "corrected_p_value": 0.2}, "weaker"),
         ({"null": (0.1, 1.9)}, "weaker"),
         ({"null": (0.1, 2.1)}, "inside"),
-        ({}, "inside"),
+        ({}, "no_null"),
+        ({"primary": True}, "no_null"),
     ],
 )
 def test_a_test_is_outside_only_by_its_own_rule(changes: dict[str, Any], state: str) -> None:
     assert audit_evidence.state_of(finding(**changes)) == state
+
+
+def test_the_legend_speaks_of_a_missing_null_only_where_one_is_missing() -> None:
+    whole = report("alpha", 8, evidence=(finding(null=(0.1, 2.1)),))
+    bare = report("alpha", 8, evidence=(finding(primary=True),))
+    words = audit_evidence.STATES["no_null"]
+    assert words not in audit_evidence.evidence_table(whole, NAMES, LIGHT)
+    assert words in audit_evidence.evidence_table(bare, NAMES, LIGHT)
 
 
 def test_how_rare_a_number_is_never_reads_as_zero() -> None:
