@@ -61,14 +61,17 @@ def top_overlap(first: np.ndarray, second: np.ndarray, share: float = TOP_SHARE)
     """Overlap of the strongest pixels of each pair of maps (N, H, W) -> (N,) in [0, 1].
 
     The strongest are the ``share`` (0 to 1] of pixels with the largest magnitude, at least one,
-    ties broken by position; the overlap is intersection over union, 1 for the same pixels.
+    ties broken by position; the overlap is intersection over union, 1 for the same pixels. NaN
+    where all magnitudes of a map are equal, because no pixel of it is stronger than another.
     Raises :class:`InputError` for unequal shapes and for a share outside (0, 1].
     """
+    flat = [np.abs(maps) for maps in _flat_pair(first, second)]
     one, other = (
-        strongest(np.abs(maps).reshape(first.shape), share).reshape(len(first), -1)
-        for maps in _flat_pair(first, second)
+        strongest(maps.reshape(first.shape), share).reshape(len(first), -1) for maps in flat
     )
-    return np.asarray((one & other).sum(axis=1) / (one | other).sum(axis=1), dtype=np.float64)
+    overlap = (one & other).sum(axis=1) / (one | other).sum(axis=1)
+    ranked = np.logical_and(*(maps.min(axis=1) < maps.max(axis=1) for maps in flat))
+    return np.where(ranked, overlap, np.nan)
 
 
 def strongest(maps: np.ndarray, share: float = TOP_SHARE) -> np.ndarray:

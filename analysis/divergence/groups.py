@@ -1,8 +1,10 @@
-"""Groups of samples that both models together see as alike.
+"""Groups of samples that the teacher sees as alike.
 
-The joint representation of a sample is its place in the teacher's features and its place in the
-student's, side by side. Groups in it are found where the two models part most, so that a group is
-as small as what makes them part. Related: Kim et al., "Spotlight", 2021, arXiv 2107.00758.
+The representation of a sample is its place in the teacher's features. Groups in it are found where
+the two models part most, so that a group is as small as what makes them part. The student's
+features have no part in it: they decide its answer, and a group of samples that it answers alike
+would part by itself wherever the teacher answers otherwise. Related: Kim et al., "Spotlight", 2021,
+arXiv 2107.00758.
 """
 
 from __future__ import annotations
@@ -13,18 +15,12 @@ DIMENSIONS = 12
 _ROUNDS = 12
 
 
-def joint_representation(
-    teacher: np.ndarray, student: np.ndarray, dimensions: int = DIMENSIONS
-) -> np.ndarray:
-    """Both features (N, D) and (N, E) in one space, (N, at most 2 x ``dimensions``) float32.
+def representation(features: np.ndarray, dimensions: int = DIMENSIONS) -> np.ndarray:
+    """Features (N, D) as places (N, at most ``dimensions``) float32.
 
-    Each model's are brought to rows of length 1, centered, reduced to their first principal
-    components and scaled to the same total variance, so that neither model outweighs the other.
+    Brought to rows of length 1, centered, reduced to their first principal components and scaled
+    to a total variance of 1.
     """
-    return np.concatenate([_reduced(teacher, dimensions), _reduced(student, dimensions)], axis=1)
-
-
-def _reduced(features: np.ndarray, dimensions: int) -> np.ndarray:
     values: np.ndarray = np.asarray(features, dtype=np.float32)
     length = np.linalg.norm(values, axis=1, keepdims=True)
     values = values / np.where(length > 0, length, 1)

@@ -1,11 +1,11 @@
 """Groups of samples on which two models part more than elsewhere, found and then tested.
 
 One seeded half of the samples is searched: short conjunctions of simple statements about the images
-(beam search), and groups in the joint representation of both models' features (k-means that is
-finer where the two part). What was found there is tested on the other half, once, with the maximum
-over all candidates (:mod:`~analysis.divergence.max_statistic`). Numbers of a slice come from that
-other half: on the half that was searched they would flatter. Related: Chung et al., "Slice Finder",
-2019, arXiv 1807.06068; Eyuboglu et al., "Domino", 2022, arXiv 2203.14960.
+(beam search), and groups in the left model's features (k-means that is finer where the two part).
+What was found there is tested on the other half, once, with the maximum over all candidates
+(:mod:`~analysis.divergence.max_statistic`). Numbers of a slice come from that other half: on the
+half that was searched they would flatter. Related: Chung et al., "Slice Finder", 2019, arXiv
+1807.06068; Eyuboglu et al., "Domino", 2022, arXiv 2203.14960.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from analysis.config import Config
 from analysis.config import field as setting
 from analysis.divergence.calibration import wilson_interval
-from analysis.divergence.groups import assign, fit_centers, joint_representation
+from analysis.divergence.groups import assign, fit_centers, representation
 from analysis.divergence.max_statistic import excess, max_statistic_p_values
 from analysis.divergence.outputs import PairAnswers
 from analysis.divergence.predicates import Predicate
@@ -45,7 +45,7 @@ class SliceConfig(Config):
     alpha: float = setting(0.05, "chance of any false slice", low=0.001, high=0.5)
     draws: int = setting(999, "permutations behind every p-value", low=99, high=99_999)
     fewest: int = setting(10, "samples that a slice has on each half", low=2)
-    groups: int = setting(24, "groups in the joint representation; 0 looks at none", low=0)
+    groups: int = setting(24, "groups in the teacher's features; 0 looks at none", low=0)
     candidates: int = setting(40, "groups that are tested", low=1, high=1000)
     most: int = setting(20, "slices that are reported", low=1)
 
@@ -54,11 +54,11 @@ class SliceConfig(Config):
 class Slice:
     """A group on which the two models part.
 
-    ``predicates`` describe it; ``grouped`` says that it was found in the joint representation, else
-    the description is the group. ``members`` (N,) bool. ``agreement`` (95 % Wilson interval) of the
-    ``n_tested`` members on the tested half, ``rest`` the agreement of all others there; ``p_value``
-    is corrected for all candidates. ``precision`` is the share of described samples that are
-    members, ``recall`` the share of members that are described, both on the tested half.
+    ``predicates`` describe it; ``grouped`` says that it was found in the left model's features,
+    else the description is the group. ``members`` (N,) bool. ``agreement`` (95 % Wilson interval)
+    of the ``n_tested`` members on the tested half, ``rest`` the agreement of all others there;
+    ``p_value`` is corrected for all candidates. ``precision`` is the share of described samples
+    that are members, ``recall`` the share of members that are described, both on the tested half.
     ``n_differ`` members are answered differently; ``transitions`` are their most frequent (answer
     of the left model, answer of the right one, count), ``destination`` the most frequent answer of
     the right one with its count.
@@ -121,15 +121,15 @@ class _Candidate:
 def find_slices(
     answers: PairAnswers,
     predicates: Sequence[Predicate],
-    features: tuple[np.ndarray, np.ndarray] | None = None,
+    features: np.ndarray | None = None,
     *,
     config: SliceConfig | None = None,
 ) -> SliceSearch:
     """Find the slices of N samples on which two models part more than on the rest.
 
-    ``features`` are the left and the right model's, (N, D) and (N, E); without them only
-    descriptions are searched. Fewer than four times ``fewest`` samples, and samples on which all
-    answers agree or all differ, have no slices.
+    ``features`` (N, D) are the left model's; without them only descriptions are searched. What
+    the right model answers or sees decides no member of a slice. Fewer than four times
+    ``fewest`` samples, and samples on which all answers agree or all differ, have no slices.
     """
     config = config or SliceConfig()
     differ = ~answers.agree
@@ -183,11 +183,11 @@ def _grouped(
     rows: np.ndarray,
     differ: np.ndarray,
     answers: PairAnswers,
-    features: tuple[np.ndarray, np.ndarray],
+    features: np.ndarray,
     config: SliceConfig,
 ) -> list[_Candidate]:
-    """Groups in the joint representation on which more answers differ among ``rows``."""
-    points = joint_representation(*features)
+    """Groups in the left model's features on which more answers differ among ``rows``."""
+    points = representation(features)
     kl = answers.kl_teacher_student[rows]
     weights = 1 + kl / max(float(kl.mean()), 1e-12)
     centers = fit_centers(points[rows], weights, config.groups, seed=config.seed)

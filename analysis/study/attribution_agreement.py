@@ -15,7 +15,7 @@ from analysis.records import CLEAN, TEACHER
 from analysis.store.files import write_array
 from analysis.study.stages import Products, Workbench
 
-VERSION = 1
+VERSION = 2
 STORED = ("rank_correlation", "top_overlap", "structural_similarity", "cosine")
 """Measures kept for every mapped image. Transport is solved on demand: it takes a hundred times as
 long as these together.

@@ -54,7 +54,7 @@ def plan_classes(
     numbers of classes differ.
     """
     names = _common_names(images, teacher, students)
-    labels, of_images = _labels(images, names, known=teacher.class_names is not None)
+    labels, of_images = labels_in_order(images, names, known=teacher.class_names is not None)
     orders: dict[str, tuple[int, ...] | None] = {}
     notes: dict[str, list[dict[str, Any]]] = {}
     for name, handle in students.items():
@@ -82,7 +82,7 @@ def _common_names(
     return tuple(f"class {index}" for index in range(teacher.num_classes))
 
 
-def _labels(
+def labels_in_order(
     images: ImageSet, names: tuple[str, ...], *, known: bool
 ) -> tuple[np.ndarray | None, list[dict[str, Any]]]:
     """The labels in the order of ``names``, and a note where they are matched by position.
@@ -100,7 +100,7 @@ def _labels(
         raise ImageSetError(
             f"the images have {count} classes, the teacher answers {len(names)}",
             expected="images of the teacher's classes",
-            remedy="check the folder names, or name the teacher's classes in its weights",
+            remedy="check the folder names, or name the teacher's classes",
         )
     if not own or not known:
         return images.labels, []
@@ -142,17 +142,27 @@ def _student_order(
 
 
 def permutation_finding(
-    student: str, names: Sequence[str], teacher_logits: np.ndarray, student_logits: np.ndarray
+    student: str,
+    names: Sequence[str],
+    teacher_logits: np.ndarray,
+    student_logits: np.ndarray,
+    *,
+    order: Sequence[int] | None = None,
 ) -> dict[str, Any] | None:
     """Say so when a permutation of the student's classes would raise agreement a lot.
 
-    Returns a JSON finding that names the permutation and the remedy, or None.
+    The logits are in the order of ``names``; ``order`` says which of the student's own outputs
+    each of these is, where it was reordered. Returns a JSON finding that names the permutation
+    and the remedy, in terms of the student's own outputs, or None.
     """
     found = find_permutation(teacher_logits, student_logits)
     if found is None:
         return None
-    renamed = [names[target] for target in found.permutation]
-    moved = [output for output, name in enumerate(renamed) if name != names[output]]
+    own = list(range(len(names))) if order is None else list(order)
+    renamed, called = [""] * len(names), [""] * len(names)
+    for place, output in enumerate(own):
+        renamed[output], called[output] = names[found.permutation[place]], names[place]
+    moved = [output for output, name in enumerate(renamed) if name != called[output]]
     listed = ", ".join(f"{output} = {renamed[output]}" for output in moved[:4])
     more = f" and {len(moved) - 4} more" if len(moved) > 4 else ""
     return {

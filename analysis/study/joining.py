@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from analysis.data.imageset import ImageSet
 from analysis.data.predictions import Predictions
 from analysis.errors import InputError, ModelError
 from analysis.records import TEACHER
+from analysis.study.classes import labels_in_order
 
 _SET = "inspection/"
 
@@ -20,7 +22,7 @@ class Joined:
     """All models' predictions on the samples that all of them know, in the teacher's order.
 
     ``labels`` (N,) int64 or None, ``images`` of the same samples or None; ``dropped`` is how many
-    more samples the largest file holds.
+    more samples the largest file holds; ``notes`` are JSON findings about all of them.
     """
 
     models: Mapping[str, Predictions]
@@ -28,6 +30,7 @@ class Joined:
     labels: np.ndarray | None
     images: ImageSet | None
     dropped: int
+    notes: tuple[dict[str, Any], ...] = ()
 
     @property
     def ids(self) -> np.ndarray:
@@ -45,6 +48,8 @@ def join_predictions(
     """
     files = {name: _prefixed(item) for name, item in files.items()}
     teacher = files[TEACHER]
+    # The order of the first that names its classes: the teacher's, where it does.
+    named = next((item.class_names for item in files.values() if item.class_names), None)
     for name, item in files.items():
         if item.logits.shape[1] != teacher.logits.shape[1]:
             raise ModelError(
@@ -52,8 +57,8 @@ def join_predictions(
                 f"{teacher.logits.shape[1]}",
                 expected="two classifiers of the same classes",
             )
-        if item.class_names and teacher.class_names and item.class_names != teacher.class_names:
-            files[name] = _reordered(name, item, teacher.class_names)
+        if item.class_names and named and item.class_names != named:
+            files[name] = _reordered(name, item, named)
     common = set(teacher.sample_ids.tolist())
     for item in files.values():
         common &= set(item.sample_ids.tolist())
@@ -75,12 +80,15 @@ def join_predictions(
     models = {name: _taken(item, ids) for name, item in files.items()}
     if images is not None:
         images = images.rows(images.rows_of(ids.tolist()))
+    names = _names(models, images, given)
+    labels, notes = _labels(models, images, names, known=given is not None or named is not None)
     return Joined(
         models=models,
-        names=_names(models, images, given),
-        labels=_labels(models, images),
+        names=names,
+        labels=labels,
         images=images,
         dropped=max(len(item.sample_ids) for item in files.values()) - len(ids),
+        notes=tuple(notes),
     )
 
 
@@ -91,13 +99,13 @@ def _prefixed(item: Predictions) -> Predictions:
 
 
 def _reordered(name: str, item: Predictions, names: tuple[str, ...]) -> Predictions:
-    """The predictions with their classes in the teacher's order."""
+    """The predictions with their classes in the order of ``names``."""
     own = item.class_names or ()
     if set(own) != set(names):
         foreign = next(each for each in own if each not in names)
         raise ModelError(
-            f"{name!r} has a class {foreign!r} that the teacher does not know",
-            expected="the same classes in both files",
+            f"{name!r} has a class {foreign!r} that the others do not know",
+            expected="the same classes in all files",
         )
     order = [own.index(each) for each in names]
     labels = None if item.labels is None else np.argsort(order)[item.labels]
@@ -130,13 +138,23 @@ def _names(
     return tuple(f"class {index}" for index in range(classes))
 
 
-def _labels(models: Mapping[str, Predictions], images: ImageSet | None) -> np.ndarray | None:
-    """The labels that the files tell, else the images'; files that contradict are refused."""
+def _labels(
+    models: Mapping[str, Predictions],
+    images: ImageSet | None,
+    names: tuple[str, ...],
+    *,
+    known: bool,
+) -> tuple[np.ndarray | None, list[dict[str, Any]]]:
+    """The labels that the files tell, else the images'; files that contradict are refused.
+
+    ``known`` says whether somebody named the classes: then the images' are matched by name.
+    """
     told = {name: item.labels for name, item in models.items() if item.labels is not None}
     if not told:
-        labels = None if images is None else images.labels
-        fits = labels is not None and labels.max() < models[TEACHER].logits.shape[1]
-        return np.asarray(labels, dtype=np.int64) if fits else None
+        if images is None or images.labels is None:
+            return None, []
+        labels, notes = labels_in_order(images, names, known=known)
+        return None if labels is None else np.asarray(labels, dtype=np.int64), notes
     first, labels = next(iter(told.items()))
     for name, other in told.items():
         if not np.array_equal(labels, other):
@@ -146,4 +164,4 @@ def _labels(models: Mapping[str, Predictions], images: ImageSet | None) -> np.nd
                 f"{str(models[name].sample_ids[row])[:60]!r}",
                 expected="the same labels in all files",
             )
-    return labels
+    return labels, []

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from analysis.divergence.null import Null, judge, null_of
+from analysis.divergence.outputs import MEASURES
 from analysis.records import CLEAN, TEACHER, Student
 from analysis.store import Study
 
@@ -26,8 +27,7 @@ JUDGED = (
     "ece",
     "attack_success_rate",
 )
-_NATS = ("kl_teacher_student", "kl_student_teacher", "js")
-_SIGNED = ("confidence_gap", "titg")
+_SIGNED = ("titg",)
 _COUNTED = (
     "accuracy", "agreement", "churn", "negative_flips", "attack_success_rate", "base_rate",
 )  # fmt: skip
@@ -105,9 +105,11 @@ def _nulls(
 
 
 def _bounds(measure: str) -> tuple[float, float]:
-    if measure in _NATS:
+    """Between what a measure can lie at all."""
+    unit = MEASURES[measure][1] if measure in MEASURES else "share"
+    if unit == "nats":
         return 0.0, math.log(2) if measure == "js" else math.inf
-    return (-1.0 if measure in _SIGNED else 0.0), 1.0
+    return (-1.0 if unit == "difference" or measure in _SIGNED else 0.0), 1.0
 
 
 def recipe_differences(student: Student, references: Sequence[Student]) -> tuple[str, ...]:

@@ -158,7 +158,7 @@ def _keep(bench: Workbench, products: Products, key: str, values: np.ndarray) ->
 
 
 def _findings(name: str, joined: Joined) -> list[dict[str, Any]]:
-    found = []
+    found = list(joined.notes)
     if joined.dropped:
         text = (
             f"{len(joined.ids)} samples are in all files; up to {joined.dropped} that some file "

@@ -257,10 +257,10 @@ class ComparisonRun:
             np.load(self._array(f"logits/{model}/{CLEAN}"), mmap_mode="r")
             for model in (TEACHER, name)
         ]
-        permuted = permutation_finding(name, self.plan.names, *logits)
+        order = self.plan.orders[name]
+        permuted = permutation_finding(name, self.plan.names, *logits, order=order)
         findings = [*self.plan.notes[name], *([permuted] if permuted else [])]
         self.products.records[f"findings/{name}"] = findings
-        order = self.plan.orders[name]
         self.products.records[f"order/{name}"] = None if order is None else list(order)
 
     def _attributions(self, name: str, handle: ModelHandle) -> None:

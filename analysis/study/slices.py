@@ -19,7 +19,7 @@ from analysis.study.conditions import Presented
 from analysis.study.stages import Products, Workbench
 
 STATISTICS_VERSION = 1
-VERSION = 1
+VERSION = 2
 
 
 def measure_statistics(bench: Workbench, shown: Presented) -> Products:
@@ -59,9 +59,7 @@ def find_divergent_slices(
     image statistics are missing, what needs them is not looked at.
     """
     logits = [_load(arrays, f"logits/{model}/{condition}") for model in (TEACHER, student)]
-    features = [
-        _load(arrays, f"features/{model}/{condition}/{PENULTIMATE}") for model in (TEACHER, student)
-    ]
+    features = _load(arrays, f"features/{TEACHER}/{condition}/{PENULTIMATE}")
     statistics = _load(arrays, f"statistics/{condition}")
     config = SliceConfig(seed=bench.config.seed)
     base = f"slices/{student}/{condition}"
@@ -70,10 +68,8 @@ def find_divergent_slices(
         answers = answer_pair(*(np.asarray(values) for values in logits if values is not None))
         columns = {} if statistics is None else dict(zip(STATISTICS, statistics.T, strict=True))
         predicates = build_predicates(answers.teacher, labels, names, columns)
-        both = None
-        if features[0] is not None and features[1] is not None:
-            both = (features[0], features[1])
-        found = find_slices(answers, predicates, both, config=config)
+        places = None if features is None else np.asarray(features)
+        found = find_slices(answers, predicates, places, config=config)
         members = [item.members for item in found.slices]
         shape = (len(members), len(answers.agree))
         write_array(folder / "members.npy", np.asarray(members, dtype=bool).reshape(shape))
@@ -86,7 +82,7 @@ def find_divergent_slices(
         inputs={
             "arrays": [
                 None if values is None else digest_array(np.asarray(values))
-                for values in (*logits, *features, statistics)
+                for values in (*logits, features, statistics)
             ],
             "labels": None if labels is None else digest_array(np.asarray(labels)),
             "names": list(names),

@@ -16,6 +16,7 @@ from benchmarks.zoo.pictures import gallery, roc_picture
 from benchmarks.zoo.plan import OURS, Zoo
 from benchmarks.zoo.rates import rate
 from benchmarks.zoo.results import Results, Row
+from benchmarks.zoo.steps import can_be_repaired
 
 DOCUMENT = ROOT / "docs" / "audit.md"
 PICTURES = ROOT / "docs" / "pictures"
@@ -78,7 +79,7 @@ def section_lines(zoo: Zoo, results: Results, judged: Judgement) -> list[str]:
     ]
     if made == 0:
         return [f"{lines[0]} Audit, screening and repair: {NOT_RUN}."]
-    if audited + failed < len(zoo.students):
+    if audited + failed < len(zoo.students) or _yet_to_be_repaired(judged):
         lines[0] += " **The zoo is not complete**: what follows is of these students only."
     noted = noted_method(results.folder, zoo)
     if noted is not None and zoo.frozen:
@@ -265,11 +266,22 @@ def _repair(judged: Judgement) -> list[str]:
         )
     if not judged.repairs:
         return [f"Repair: {NOT_RUN}."]
-    repaired = {row["student"] for row in judged.repairs}
-    without = sum(one.name not in repaired for one in judged.positives)
-    if without:
-        lines += ["", f"{without} positives were not repaired: the audit names no trigger in them."]
+    unnamed = sum(not can_be_repaired(one.tests[OURS]) for one in judged.positives)
+    if unnamed:
+        lines += ["", f"{unnamed} positives were not repaired: the audit names no trigger in them."]
+    if left := _yet_to_be_repaired(judged):
+        lines += ["", f"Yet to be repaired: {', '.join(left)}."]
     return lines
+
+
+def _yet_to_be_repaired(judged: Judgement) -> list[str]:
+    """Positives whose audit names a trigger that nobody has unlearned so far."""
+    repaired = {row["student"] for row in judged.repairs}
+    return [
+        one.name
+        for one in judged.positives
+        if can_be_repaired(one.tests[OURS]) and one.name not in repaired
+    ]
 
 
 def _rate(values: Sequence[bool]) -> str:

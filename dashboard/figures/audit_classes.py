@@ -50,7 +50,10 @@ def sizes_figure(
 def _target_text(values: np.ndarray, target: int, unit: str) -> str:
     others = np.delete(values, target)
     text = f"{values[target]:.3g}" + (" px" if unit == "pixels" else "")
-    return f"{text}; next smallest {others.min():.3g}" if len(others) else text
+    if not len(others):
+        return text
+    nearest = "next smallest" if others.min() >= values[target] else "smallest"
+    return f"{text}; {nearest} {others.min():.3g}"
 
 
 def _null(place: int, null: np.ndarray, colors: Palette) -> list[dict[str, object]]:

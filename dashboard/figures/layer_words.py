@@ -54,6 +54,12 @@ def finding(
             "No layer of the student arranges the images like any layer of the teacher: no more "
             f"neighbors are shared than by chance, {_chance(knn)}"
         )
+    if at == 0:
+        return (
+            f"They part from the first layer on: {_name(layers[0])} shares {_share(knn, 0)} of "
+            "each image’s nearest neighbors with its best match in the teacher, by chance "
+            f"{_chance(knn)}"
+        )
     before = int(np.nanargmax(knn.values[:at]))
     return (
         f"They agree up to {_name(layers[at - 1])} and part from {_name(layers[at])} on: shared "

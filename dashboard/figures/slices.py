@@ -89,7 +89,7 @@ def _title(row: SliceRow) -> str:
     )
     if row.grouped:
         text += (
-            f" Found in both models’ features: the words hold for {percent(row.recall, 0)} % of "
+            f" Found in the teacher’s features: the words hold for {percent(row.recall, 0)} % of "
             f"it, and {percent(row.precision, 0)} % of what they describe belongs to it."
         )
     return text

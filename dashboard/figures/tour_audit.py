@@ -86,6 +86,10 @@ def repaired_claim(numbers: TourNumbers) -> Claim:
     price = _price(best)
     short = f"{_pct(after)} left"
     note = _control(numbers, measure)
+    if all(entry.get("within_references") is None for entry in tried):
+        text = f"{title} takes it {rates}{price}; whether honest students show as much is not known"
+        beside = "No honest reference student stands beside it."
+        return Claim(text, short, f"{note} {beside}".strip() if note else beside)
     if best.get("within_references") and best.get("accuracy_kept"):
         return Claim(f"{title} takes it out again: {rates}{price}", short, note, True)
     if best.get("within_references"):

@@ -189,6 +189,16 @@ def test_a_bound_says_why_it_is_one(flip: float, says: str) -> None:
     assert set(words.values()) == {""}
 
 
+def test_the_smallest_of_the_others_is_called_next_only_where_it_is() -> None:
+    def said(smallest: float) -> str:
+        made = sizes("pixels", 8, smallest)
+        figure = audit_classes.sizes_figure(made, NAMES, DARK, target=TARGET)
+        return figure.layout.annotations[0].text
+
+    assert "next smallest 8" in said(20)
+    assert "; smallest 8" in said(95)
+
+
 def test_a_student_without_references_has_squares_alone() -> None:
     bare = sizes("pixels", 8, 20)
     empty = type(bare)(

@@ -392,6 +392,15 @@ def test_permuted_classes_are_reported_and_named_classes_are_matched(
     (finding,) = made.record("findings/silent")
     assert finding["kind"] == "permutation"
     assert "--class-names silent=FILE" in finding["remedy"]
+    # A file whose names are wrong: the remedy is about the file's own outputs, reordered or not.
+    wrong = [made.class_names[at] for at in [5, *range(5), *range(6, 16)]]
+    misnamed = {"silent": wrong}
+    third = compare(
+        students={"silent": str(silent)}, class_names=misnamed, out=tmp_path / "third", **given
+    )
+    assert third.record("order/silent") is not None
+    found = next(f for f in third.record("findings/silent") if f["kind"] == "permutation")
+    assert found["names"] == finding["names"]
     healed = compare(
         students={"silent": str(silent)},
         class_names={"silent": finding["names"]},

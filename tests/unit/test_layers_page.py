@@ -150,6 +150,15 @@ def test_many_layers_have_no_numbers_and_unmeasured_ones_no_match() -> None:
     assert list(figure.data[1].x) == [0, 2]
 
 
+def test_a_first_layer_inside_its_null_has_a_sentence_too() -> None:
+    own = Profile(
+        best=np.arange(3), values=np.array([0.5, 0.15, 0.1]),
+        null=np.array([[0.1, 0.1, 0.1], [0.55, 0.12, 0.1], [0.05, 0.08, 0.1]]),
+    )  # fmt: skip
+    text = finding({"cka": own, "knn": own}, LAYERS)
+    assert text.startswith("They part from the first layer on: ")
+
+
 def test_the_profile_has_its_null_its_references_and_the_other_conditions() -> None:
     own = Profile(
         best=np.arange(3), values=np.array([0.9, 0.5, 0.2]),

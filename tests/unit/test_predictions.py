@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from analysis.data.predictions import read_predictions
@@ -194,6 +195,61 @@ def test_classes_are_joined_by_name(tmp_path: Path) -> None:
     assert out.class_names == ("a", "b", "c")
     assert out.measures("s")["agreement"].value == 1
     assert set(out.labels.tolist()) == {2}
+
+
+def two_classes(folder: Path) -> tuple[Path, list[str]]:
+    """A folder of three cats and three dogs, and its images' ids."""
+    from analysis.data.sources import load_images
+
+    for number, name in enumerate(["cat"] * 3 + ["dog"] * 3):
+        place = folder / "pets" / name
+        place.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(place / f"{number}.png")
+    images = load_images(folder / "pets", name="inspection")
+    return folder / "pets", [str(key).partition("/")[2] for key in images.sample_ids]
+
+
+@pytest.mark.parametrize("teacher_names", [("dog", "cat"), ("0", "1")], ids=["named", "numbered"])
+def test_labels_of_images_are_matched_by_name(
+    tmp_path: Path, teacher_names: tuple[str, str]
+) -> None:
+    pets, ids = two_classes(tmp_path)
+    dogs = np.array([key.startswith("dog") for key in ids], dtype=float)
+    given = {"dog": dogs, "cat": 1 - dogs}
+    columns = dict(zip(teacher_names, given.values(), strict=True))
+    teacher = write(
+        tmp_path / "t.parquet", sample_id=ids, **{f"logit_{k}": v for k, v in columns.items()}
+    )
+    files = {
+        name: write(
+            tmp_path / f"{name}.parquet", sample_id=ids,
+            **{f"logit_{each}": given[each] for each in order},
+        )
+        for name, order in (("a", ("dog", "cat")), ("b", ("cat", "dog")))
+    }  # fmt: skip
+    if teacher_names == ("0", "1"):
+        # Columns that are numbered name nothing: the students' names do, and they agree by name.
+        pass
+    out = compare_predictions(
+        teacher=teacher, students=files, out=tmp_path / "w" / "x", images=str(pets), config=FAST
+    )
+    assert out.class_names == ("dog", "cat")
+    for name in files:
+        assert out.measures(name)["accuracy"].value == 1
+        assert out.measures(name)["agreement"].value == 1
+
+
+def test_images_of_other_names_are_compared_by_position_and_that_is_said(tmp_path: Path) -> None:
+    pets, ids = two_classes(tmp_path)
+    dogs = np.array([key.startswith("dog") for key in ids], dtype=float)
+    teacher = write(tmp_path / "t.parquet", sample_id=ids, logit_x=1 - dogs, logit_y=dogs)
+    out = compare_predictions(
+        teacher=teacher, students={"s": teacher}, out=tmp_path / "w" / "x", images=str(pets),
+        config=FAST,
+    )  # fmt: skip
+    assert out.measures("s")["accuracy"].value == 1
+    assert out.record("findings/s")[0]["kind"] == "image_classes"
 
 
 def test_images_add_pictures_and_statistics(study: Study, folder: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from analysis.data.statistics import STATISTICS, image_statistics
-from analysis.divergence.groups import assign, fit_centers, joint_representation
+from analysis.divergence.groups import assign, fit_centers, representation
 from analysis.divergence.max_statistic import excess, max_statistic_p_values
 from analysis.divergence.outputs import answer_pair
 from analysis.divergence.predicates import Predicate, build_predicates
@@ -48,10 +48,7 @@ class World:
     def search(self, student: np.ndarray, **settings: float) -> SliceSearch:
         answers = answer_pair(self.teacher, student)
         predicates = build_predicates(answers.teacher, self.labels, NAMES, self.statistics)
-        noise = self.rng.normal(size=(N, 12)) + 2 * np.eye(CLASSES, 12)[self.labels]
-        return find_slices(
-            answers, predicates, (self.features, noise), config=SliceConfig(**settings)
-        )
+        return find_slices(answers, predicates, self.features, config=SliceConfig(**settings))
 
 
 @pytest.mark.parametrize("limit", [0.2, 1 / 3, 0.5])
@@ -123,6 +120,21 @@ def test_random_disagreement_has_no_slice_but_by_chance() -> None:
         found += bool(search.slices)
     # More than 12 of 100 at a rate of 0.05 has a chance below 0.002.
     assert found <= 12
+
+
+def test_features_that_decide_the_students_answer_make_no_slice() -> None:
+    """Disagreement is random, and each model's features follow its own answer, as they do."""
+    found = 0
+    for seed in range(40):
+        world = World(2000 + seed)
+        student = world.changed(0.1)
+        answers = answer_pair(world.teacher, student)
+        predicates = build_predicates(answers.teacher, world.labels, NAMES, world.statistics)
+        features = world.rng.normal(size=(N, 16)) + 6 * np.eye(CLASSES, 16)[answers.teacher.answer]
+        config = SliceConfig(seed=seed, draws=199)
+        found += bool(find_slices(answers, predicates, features, config=config).slices)
+    # More than 7 of 40 at a rate of 0.05 has a chance below 0.002.
+    assert found <= 7
 
 
 def test_what_cannot_be_searched_has_no_slices() -> None:
@@ -268,13 +280,14 @@ def test_statements_say_what_they_mean() -> None:
 # --- representation and statistics ---------------------------------------------------------
 
 
-def test_neither_model_outweighs_the_other() -> None:
+def test_places_have_one_scale_whatever_that_of_the_features() -> None:
     rng = np.random.default_rng(0)
-    teacher, student = rng.normal(size=(300, 40)) * 100, rng.normal(size=(300, 6))
-    both = joint_representation(teacher, student, 5)
-    assert both.shape == (300, 10)
-    for half in (both[:, :5], both[:, 5:]):
-        assert (half**2).sum(axis=1).mean() == pytest.approx(1, rel=1e-4)
+    features = rng.normal(size=(300, 40)) * 100
+    places = representation(features, 5)
+    assert places.shape == (300, 5)
+    assert (places**2).sum(axis=1).mean() == pytest.approx(1, rel=1e-4)
+    np.testing.assert_allclose(places, representation(features / 50, 5), atol=1e-4)
+    assert representation(np.zeros((4, 3))).shape == (4, 3)
 
 
 def test_groups_are_where_the_points_are() -> None:

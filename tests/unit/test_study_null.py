@@ -1,16 +1,18 @@
 """From a study to the nulls of its students: which references, which numbers, which recipes."""
 
 import dataclasses
+import math
 from pathlib import Path
 
 import pytest
 
 from analysis.divergence.null import judge, null_of
+from analysis.divergence.outputs import MEASURES
 from analysis.records import CLEAN, TRIGGER, Condition, ImageSetCard, ModelCost, Student
 from analysis.store import Study
 from analysis.store.manifest import Manifest
 from analysis.study.headline import headline
-from analysis.study.null import JUDGED, find_nulls, recipe_differences
+from analysis.study.null import JUDGED, _bounds, find_nulls, recipe_differences
 from dashboard.terminal_null import print_nulls
 
 RECIPE = {
@@ -94,6 +96,14 @@ def test_every_number_is_held_against_the_references():
     assert "js" not in JUDGED
     assert nulls.of("js").outside is None
     assert nulls.of("ece") is None
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_the_honest_range_holds_all_that_a_measure_can_be(measure):
+    low, high = _bounds(measure)
+    unit = MEASURES[measure][1]
+    assert low == (-1 if unit == "difference" else 0)
+    assert high == {"js": math.log(2)}.get(measure, math.inf if unit == "nats" else 1)
 
 
 def test_a_student_is_no_reference_of_its_own():

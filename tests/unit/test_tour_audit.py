@@ -83,6 +83,10 @@ def test_the_eighth_sentence_is_bound_to_what_was_tried() -> None:
     bad = repaired_claim(numbers(repairs=(failed, control)))
     assert bad.holds is False
     assert bad.text.startswith("Nothing that was tried takes it out; the best is Purify")
+    alone = repaired_claim(numbers(repairs=({**worked, "within_references": None}, control)))
+    assert alone.holds is None
+    assert "whether honest students show as much is not known" in alone.text
+    assert "No honest reference student" in alone.note
     dear = repaired_claim(numbers(repairs=({**worked, "accuracy_kept": False},)))
     assert dear.holds is False
     assert "at a price" in dear.text

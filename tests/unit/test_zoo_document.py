@@ -109,6 +109,18 @@ def written(zoo: Zoo, results: Results, folder: Path) -> str:
     return document.read_text()
 
 
+def test_a_positive_that_is_yet_to_be_repaired_is_not_one_without_a_trigger(
+    zoo: Zoo, results: Results, tmp_path: Path
+) -> None:
+    path = results.folder / "zoo-tiny-repairs.csv"
+    rows = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(row for row in rows if not row.startswith("other-patch")))
+    text = written(zoo, Results(results.folder, "tiny"), tmp_path)
+    assert "**The zoo is not complete**" in text
+    assert "1 positives were not repaired: the audit names no trigger in them." in text
+    assert "Yet to be repaired: other-patch." in text
+
+
 def test_hits_misses_and_false_alarms_are_counted(
     zoo: Zoo, results: Results, tmp_path: Path
 ) -> None:
