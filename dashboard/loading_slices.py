@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from analysis.divergence.slices import halves
 from analysis.errors import InputError
 from analysis.records import CLEAN, Interval
 from analysis.store.study import Study
@@ -71,6 +72,9 @@ def slice_list(study: Study, student: str, condition: str = CLEAN) -> SliceList 
     rows = []
     for at, item in enumerate(found):
         inside = np.asarray(study.array(f"{_PREFIX}{student}/{condition}/members")[at])
+        # As the student's: on the images that were not searched.
+        seed = record.get("seed", study.manifest.config.get("seed", 0))
+        inside = np.intersect1d(np.flatnonzero(inside), halves(len(inside), seed)[1])
         rows.append(_row(item, [float(same[inside].mean()) for same in agreements.values()]))
     if agreements:
         rows.sort(key=lambda row: -row.gap)

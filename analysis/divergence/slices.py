@@ -133,8 +133,7 @@ def find_slices(
     """
     config = config or SliceConfig()
     differ = ~answers.agree
-    order = np.random.default_rng(config.seed).permutation(len(differ))
-    searched, tested = np.sort(order[: len(order) // 2]), np.sort(order[len(order) // 2 :])
+    searched, tested = halves(len(differ), config.seed)
     found: list[_Candidate] = []
     if (
         len(differ) >= 4 * config.fewest
@@ -153,6 +152,12 @@ def find_slices(
         agreement=float(1 - differ[tested].mean()) if len(tested) else None,
         config=config,
     )
+
+
+def halves(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of ``count`` samples that are searched and those that are tested, each sorted."""
+    order = np.random.default_rng(seed).permutation(count)
+    return np.sort(order[: count // 2]), np.sort(order[count // 2 :])
 
 
 def _described(

@@ -13,13 +13,17 @@ from typing import Any
 
 from analysis.attack.report import PoisonReport
 from analysis.errors import StudyError
-from analysis.store import Progress, Study, silent
+from analysis.store import Progress, Study, StudyWriter, silent, writing
 from analysis.store.manifest import MANIFEST
 from analysis.study.audit import audit_study
 from analysis.study.experiment_checks import check_experiment
 from analysis.study.experiment_keys import Keys, find_keys
 from analysis.study.experiment_run import PROVENANCE, ExperimentRun
-from analysis.study.experiment_settings import Experiment
+from analysis.study.experiment_settings import AuditPlan, Experiment
+from analysis.study.images import content_digest, source_key
+
+READ = "experiment_audit"
+"""Prefix of the records that say what the audit of a student has read."""
 
 
 def run_experiment(
@@ -60,14 +64,17 @@ def _audited(
         known = dict.fromkeys(study.students, plan.distillation_set)
     settings = {**plan.config.inversion.key(), "references": plan.references}
     asked = json.loads(json.dumps({"budget": plan.budget, **settings}))
+    read = {name: _what_is_read(plan, known.get(name)) for name in study.students}
     missing = [
         name
         for name in study.students
-        if _asked(study, name) != asked or (name in known and not _screened(study, name))
+        if _asked(study, name) != asked
+        or (name in known and not _screened(study, name))
+        or study.record(f"{READ}/{name}", read[name]) != read[name]
     ]
     if not missing:
         return study
-    return audit_study(
+    done = audit_study(
         study.path,
         students=missing,
         images=plan.images,
@@ -78,6 +85,23 @@ def _audited(
         device=run.experiment.device,
         progress=progress,
     )
+    with writing(done.path):
+        writer = StudyWriter(done.path)
+        writer.records |= {f"{READ}/{name}": read[name] for name in missing}
+        return writer.publish(Study.open(done.path).manifest)
+
+
+def _what_is_read(plan: AuditPlan, distillation: str | None) -> dict[str, Any]:
+    """Digests of what an audit by ``plan`` reads beside the study: None for what it does not."""
+    given = plan.given
+    found = None if given is None else Path(given)
+    return {
+        "images": None if plan.images is None else source_key(plan.images),
+        "references": (
+            None if found is None else content_digest(found) if found.exists() else str(given)
+        ),
+        "distillation_set": None if distillation is None else source_key(distillation),
+    }
 
 
 def _asked(study: Study, student: str) -> dict[str, Any] | None:

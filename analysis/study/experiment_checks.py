@@ -8,13 +8,13 @@ from pathlib import Path
 
 from analysis.data.imageset import ImageSet
 from analysis.data.listing import locate
-from analysis.data.sources import SOURCES, load_images
+from analysis.data.sources import load_images
 from analysis.errors import ImageSetError, InputError
 from analysis.models.loading import load_model
 from analysis.study.attack import find_target
 from analysis.study.experiment_settings import Experiment
+from analysis.study.images import BUILT_IN
 
-BUILT_IN = tuple(name for name, source in SOURCES.items() if source.built_in)
 _NUMBER = re.compile(r"(class )?\d+")
 
 

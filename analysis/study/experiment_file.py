@@ -225,21 +225,25 @@ def _students(values: Mapping[str, Any], common: _Common) -> dict[str, StudentPl
                 plans[name] = _student(name, value, role, values["distillation"], common)
     if not plans:
         raise ConfigError("the experiment has no student", expected="[students] or [controls]")
-    return plans | _references(values, tuple(plans), common)
+    return plans | _references(values, plans, common)
 
 
 def _references(
-    values: Mapping[str, Any], taken: tuple[str, ...], common: _Common
+    values: Mapping[str, Any], taken: Mapping[str, StudentPlan], common: _Common
 ) -> dict[str, StudentPlan]:
-    """The reference students: as ``[distillation]`` says, on clean images, with other seeds."""
+    """The reference students: as ``[distillation]`` says, on clean images, with other seeds.
+
+    None has the seed of a student on clean images: it would be that student.
+    """
     with _section("references"):
         asked = ReferencesConfig.from_mapping(values.get("references", {}))
         plain = {"checkpoint_every": 0, "checkpoint_count": 0, "checkpoint_epochs": ()}
         recipe = values["distillation"]
-        own = recipe.get("seed", common.below["seed"])
+        clean = [plan.recipe.training.seed for plan in taken.values() if plan.half == "none"]
+        avoid = [recipe.get("seed", common.below["seed"]), *clean]
         plans: dict[str, StudentPlan] = {}
-        for seed in choose_seeds(asked.seeds, asked.first, avoid=[own]) if asked.seeds else []:
-            name = check_student_name(reference_name(seed), taken)
+        for seed in choose_seeds(asked.seeds, asked.first, avoid=avoid) if asked.seeds else []:
+            name = check_student_name(reference_name(seed), tuple(taken))
             made = Recipe.from_mapping(common.around(recipe, {**plain, "seed": seed}))
             plans[name] = StudentPlan(role=REFERENCE, half="none", recipe=made)
         return plans

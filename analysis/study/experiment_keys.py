@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.data.listing import locate
 from analysis.digest import digest_file, digest_json
 from analysis.models.loading import ModelSpec
-from analysis.study.experiment_checks import BUILT_IN
 from analysis.study.experiment_settings import VERSION, Experiment
-from analysis.study.images import source_digest
+from analysis.study.images import source_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +50,6 @@ def find_keys(experiment: Experiment) -> Keys:
     compared = [experiment.comparison.key(), source_key(images.inspection)]
     base = digest_json([*clean, settled, compared])
     return Keys(teacher, validation, poisoned, students, base)
-
-
-def source_key(source: str) -> str:
-    """Digest of what an image source holds."""
-    location = locate(source, BUILT_IN)
-    if location.path is None:
-        return source_digest(source)
-    return digest_json([source_digest(str(location.path)), location.split])
 
 
 def _limit(limit: int | None, seed: int) -> list[int]:

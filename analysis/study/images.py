@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from analysis.data.imageset import ImageSet
-from analysis.data.sources import load_images
+from analysis.data.listing import locate
+from analysis.data.sources import SOURCES, load_images
 from analysis.digest import digest_file, digest_json
 from analysis.store import Progress, StageCache, Study, silent
 from analysis.store.files import write_array
 
-VERSION = 1
+VERSION = 2
+BUILT_IN = tuple(name for name, source in SOURCES.items() if source.built_in)
 
 
 def load_image_set(
@@ -56,7 +58,7 @@ def load_image_set(
             "labeled": images.labels is not None,
         }
 
-    inputs = {"source": source_digest(source)}
+    inputs = {"source": source_key(source)}
     output = cache.run("images", work, version=VERSION, inputs=inputs, config=options)
     labels = output.file("labels.npy")
     return ImageSet(
@@ -73,16 +75,25 @@ def _tuple(names: list[str] | None) -> tuple[str, ...] | None:
     return None if names is None else tuple(names)
 
 
-def source_digest(source: str) -> str:
-    """Digest of what ``source`` holds: file contents by relative name, or a generator's text."""
-    path = Path(source)
+def source_key(source: str) -> str:
+    """Digest of what the image source ``source`` holds, and of the split that it names.
+
+    File contents by relative name; the text of a built-in source. Raises
+    :class:`~analysis.errors.ImageSetError` when nothing is there.
+    """
+    location = locate(source, BUILT_IN)
+    if location.path is None:
+        return digest_json(["generator", source])
+    return digest_json([content_digest(location.path), location.split])
+
+
+def content_digest(path: Path) -> str:
+    """Digest of a file, or of a folder's files by relative name."""
     if path.is_file():
         return digest_file(path)
-    if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file())
-        rows = [[file.relative_to(path).as_posix(), digest_file(file)] for file in files]
-        return digest_json([path.name, rows])
-    return digest_json(["generator", source])
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    rows = [[file.relative_to(path).as_posix(), digest_file(file)] for file in files]
+    return digest_json([path.name, rows])
 
 
 def images_of_study(study: Study) -> ImageSet:

@@ -166,7 +166,7 @@ class _LayerMap:
     ) -> Products:
         made, base, own = self.made, self.key, self.student
         kept = {
-            key.replace(f"/{own}", "/student", 1): path
+            _without_name(key, own): path
             for key, path in made.arrays.items()
             if key.startswith(("layout/", "placed/"))
         }
@@ -201,3 +201,9 @@ class _LayerMap:
             "layer_map_ids", work, version=VERSION, inputs={"images": images.digest}
         )
         return output.file("ids.npy")
+
+
+def _without_name(key: str, student: str) -> str:
+    """``layout/NAME..`` as ``layout/student..`` where NAME is the student's, whole."""
+    kind, model, *rest = key.split("/")
+    return "/".join([kind, "student" if model == student else model, *rest])

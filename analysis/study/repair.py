@@ -273,15 +273,20 @@ def _treat(
     return entry, made.file(WEIGHTS)
 
 
+def _identity(entry: Mapping[str, Any]) -> tuple[Any, ...]:
+    return entry["method"], entry["control"], entry["student"]
+
+
 def _record(folder: Path, student: str, entries: Sequence[Mapping[str, Any]]) -> Study:
-    """Write what was tried on ``student`` beside what was tried before."""
+    """Write what was tried on ``student`` beside what was tried before.
+
+    An entry replaces that of the same method and repaired student; of the control there is one.
+    """
     key = f"repair/{student}"
     with writing(folder):
         study = Study.open(folder)
         writer = StudyWriter(folder)
-        replaced = {(entry["method"], entry["control"]) for entry in entries}
-        kept = [
-            old for old in study.record(key, []) if (old["method"], old["control"]) not in replaced
-        ]
+        replaced = {_identity(entry) for entry in entries}
+        kept = [old for old in study.record(key, []) if _identity(old) not in replaced]
         writer.records[key] = [*kept, *entries]
         return writer.publish(study.manifest)

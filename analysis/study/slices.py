@@ -116,6 +116,7 @@ def slices_json(found: SliceSearch) -> dict[str, Any]:
         "candidates": found.candidates,
         "agreement": found.agreement,
         "alpha": found.config.alpha,
+        "seed": found.config.seed,
         "draws": found.config.draws,
         "slices": [_slice_json(item) for item in found.slices],
     }

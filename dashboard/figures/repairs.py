@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,9 +31,10 @@ def repair_table(entries: Sequence[Mapping[str, Any]], colors: Palette) -> str:
     )
     first = next((entry for entry in entries if entry["before"].get(measure)), entries[0])
     rows = [_row("as it is", "", first["before"], None, measure, keeps, colors)]
+    often = Counter(entry["method"] for entry in entries if not entry["control"])
     rows += [
         _row(
-            str(entry.get("title") or entry["method"]),
+            _named(entry, several=often[entry["method"]] > 1),
             "control" if entry["control"] else _seconds(entry),
             entry["after"],
             entry["difference"],
@@ -43,6 +45,12 @@ def repair_table(entries: Sequence[Mapping[str, Any]], colors: Palette) -> str:
         for entry in repair_order(entries, measure)
     ]
     return f'<table class="ds-table ds-rows"><thead><tr>{head}</tr></thead>{"".join(rows)}</table>'
+
+
+def _named(entry: Mapping[str, Any], *, several: bool) -> str:
+    """The remedy's title; with the student that it made where one was tried several times."""
+    title = str(entry.get("title") or entry["method"])
+    return f"{title}: {entry['student']}" if several and entry["student"] else title
 
 
 def measure_of(entries: Sequence[Mapping[str, Any]]) -> str:
@@ -70,7 +78,7 @@ def repair_claim(entries: Sequence[Mapping[str, Any]]) -> str:
     if not any(entry.get("within_references") is not None for entry in tried):
         return "Whether a remedy worked is not known: no honest reference student beside it."
     if kept:
-        names = " and ".join(_title(entry) for entry in kept)
+        names = " and ".join(dict.fromkeys(_title(entry) for entry in kept))
         return (
             f"{names[:1].upper()}{names[1:]} brought the target back to what honest students "
             "answer, for at most 1.5 points."

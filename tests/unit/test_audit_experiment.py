@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from analysis.audit.record import read_audit
 from analysis.errors import ConfigError, InputError
+from analysis.store import Study, StudyWriter, writing
 from analysis.study import audit_inversion
+from analysis.study.audit import audit_study
 from analysis.study.experiment import run_experiment
 from analysis.study.experiment_file import read_experiment
 from tests.experiment_files import squares, write_experiment
@@ -64,6 +68,31 @@ def test_students_are_audited_once_they_are_compared(tmp_path, monkeypatch):
     monkeypatch.setattr(audit_inversion, "invert", no_search)
     again = run_experiment(read_experiment(tmp_path / "experiment.toml"))
     assert again.digest == study.digest
+
+
+def test_other_trusted_images_are_another_audit(tmp_path, monkeypatch):
+    experiment = read_experiment(written(tmp_path))
+    asked = []
+
+    def spied(*arguments, **given):
+        asked.append(tuple(given["students"]))
+        return audit_study(*arguments, **given)
+
+    monkeypatch.setattr("analysis.study.experiment.audit_study", spied)
+    run_experiment(experiment)
+    run_experiment(experiment)
+    assert len(asked) == 1
+    squares(tmp_path / "trusted.npz", 90, 6)
+    again = run_experiment(experiment)
+    assert asked[1:] == [("backdoored", "honest")]
+    # A study of an earlier release says nothing of what was read: it is not audited again.
+    squares(tmp_path / "trusted.npz", 90, 7)
+    with writing(again.path):
+        manifest = Study.open(again.path).manifest
+        kept = {k: v for k, v in manifest.records.items() if not k.startswith("experiment_audit/")}
+        StudyWriter(again.path).publish(dataclasses.replace(manifest, records=kept))
+    run_experiment(experiment)
+    assert len(asked) == 2
 
 
 def test_a_named_set_is_looked_for_first(tmp_path):

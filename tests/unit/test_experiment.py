@@ -439,6 +439,18 @@ def test_references_are_honest_students_with_other_seeds(tmp_path):
     assert "reference-5" in avoided.students
 
 
+def test_no_reference_has_the_seed_of_a_student_on_clean_images(tmp_path):
+    asked = (
+        "[conditions]",
+        '[controls]\nhonest = {half = "none", seed = 7}\n'
+        'trigger_only = {half = "trigger", seed = 8}\n'
+        "[references]\nseeds = 2\nfirst = 7\n[conditions]",
+    )
+    plans = read_experiment(write_experiment(tmp_path, asked)).students
+    references = [plan for plan in plans.values() if plan.role == "reference"]
+    assert [plan.recipe.training.seed for plan in references] == [8, 9]
+
+
 def test_references_come_into_the_study_and_can_be_added(done, tmp_path):
     shutil.copytree(done[0].parent, tmp_path / "copy")
     path = tmp_path / "copy" / "experiment.toml"

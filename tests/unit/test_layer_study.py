@@ -19,7 +19,7 @@ from analysis.study import layer_batches
 from analysis.study import layers as layers_stage
 from analysis.study.images import images_of_study
 from analysis.study.layer_batches import LayersConfig
-from analysis.study.layer_map import map_layers
+from analysis.study.layer_map import _without_name, map_layers
 from analysis.study.layers import array_names, measure_layers
 from analysis.study.models import load_stored
 from dashboard.cli import main
@@ -224,6 +224,19 @@ def test_a_map_of_some_images_says_which(copy: Path) -> None:
         copy, student="honest", teacher_layer="penultimate", student_layer="layer1.0", images=30
     )
     assert again.digest == study.digest
+
+
+@pytest.mark.parametrize(
+    ("key", "student", "expected"),
+    [
+        ("layout/teacher", "teach", "layout/teacher"),
+        ("layout/teach", "teach", "layout/student"),
+        ("placed/teacher/small_note", "small", "placed/teacher/small_note"),
+        ("placed/small/small_note", "small", "placed/student/small_note"),
+    ],
+)
+def test_the_keys_of_a_map_are_renamed_whole(key: str, student: str, expected: str) -> None:
+    assert _without_name(key, student) == expected
 
 
 def test_an_unknown_layer_of_a_map_is_named(copy: Path) -> None:

@@ -21,6 +21,8 @@ from analysis.study.images import images_of_study
 from analysis.study.recovered import find_suspect, recovered_suspect
 from dashboard.cli import _run
 from dashboard.cli_repair import verdict_sentences
+from dashboard.figures.repairs import repair_table
+from dashboard.theme import LIGHT
 from tests.attacked import TARGET, TRIGGER
 
 TOLD = ("--trigger", TRIGGER.trigger)
@@ -185,6 +187,24 @@ def test_another_repair_replaces_neither_student_nor_file(
     assert kept == (
         (space / "fixed.safetensors").read_bytes(), (repaired.path / "study.json").read_bytes()
     )  # fmt: skip
+
+
+def test_repairs_of_two_names_are_both_remembered(
+    repaired: Study, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = repaired.path.parent / "second.safetensors"
+    status, _, _ = call(
+        capsys, "repair", repaired.path, "--student", "backdoored", "--seed", "5",
+        "--name", "second", "--out", out, *QUICK,
+    )  # fmt: skip
+    assert status == 0
+    kept = Study.open(repaired.path).record("repair/backdoored")
+    named = [entry["student"] for entry in kept if entry["method"] == "unlearn"]
+    assert named == ["backdoored-unlearn", "second"]
+    assert [entry["method"] for entry in kept if entry["control"]] == ["finetune"]
+    table = repair_table(kept, LIGHT)
+    assert "Unlearning the trigger: backdoored-unlearn" in table
+    assert "Unlearning the trigger: second" in table
 
 
 def test_a_told_trigger_is_unlearned_and_a_table_printed(
