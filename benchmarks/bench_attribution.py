@@ -121,7 +121,7 @@ def best_batch(memory_format: str, x: np.ndarray, c: np.ndarray) -> int:
         batch: fastest(
             partial(captum, memory_format, min(batch, len(x)), batch, x, c, TUNING_STEPS), 2
         )
-        for batch in (32, 64, 128)
+        for batch in (8, 16, 32, 64, 128)
     }
     return min(times, key=lambda key: times[key])
 
@@ -257,12 +257,13 @@ def row(measured: Measured, who: str, key: str, peer: str, limit: float | None, 
 def run(images: int = IMAGES) -> list[dict]:
     """Limits hold for what ours chooses by itself; the rest is reported beside it."""
     measured = measure(images)
+    captum_speed = max(measured.speed[key] for key in measured.batches)
     products = "The same types in the products; above 1 is possible, see the benchmark's text."
     facts = (
         f"Copies made in {measured.preparing:.2f} s; maps agree with captum's at Spearman "
         f"{measured.agreement:.4f}. Answers stay in float32: bfloat16 there would be faster and "
         "changes real maps. The same steps ask for the same products, and captum already runs at "
-        f"{measured.speed['contiguous'] / measured.speed['limit of ours float32']:.0%} of what "
+        f"{captum_speed / measured.speed['limit of ours float32']:.0%} of what "
         "these allow in float32: see the benchmark's text."
     )
     best = {key: f"captum, {key}, internal_batch_size {b}" for key, b in measured.batches.items()}
@@ -274,12 +275,14 @@ def run(images: int = IMAGES) -> list[dict]:
     )
     few = f"captum on {AS_IT_COMES_IMAGES} images at once, with as many steps as ours."
     alone = "its matrix products alone"
+    # The limit is against captum in whichever memory format is faster.
+    fast, slow = sorted(best, key=lambda key: -measured.speed[key])
     return [
         row(measured, "ours", "limit of ours", alone, GEMM_LIMIT, products),
         row(measured, "ours float32", "limit of ours float32", alone, None, products),
-        row(measured, "ours", "contiguous", best["contiguous"], BEST_LIMIT, facts),
-        row(measured, "ours", "channels_last", best["channels_last"], None, facts),
-        row(measured, "ours float32", "contiguous", best["contiguous"], None, facts),
+        row(measured, "ours", fast, best[fast], BEST_LIMIT, facts),
+        row(measured, "ours", slow, best[slow], None, facts),
+        row(measured, "ours float32", fast, best[fast], None, facts),
         row(measured, "ours", "as it comes", plain, AS_IT_COMES_LIMIT, few),
         row(measured, "ours", "own steps", f"{plain}, its own {CAPTUM_STEPS} steps", None, own),
     ]
