@@ -40,7 +40,7 @@ CONTROLS: Mapping[str, str] = {
     "perturbation_only": "perturbation",
 }
 _SHARED = ("trigger", "method", "norm", "steps", "margin")
-_PICTURE = re.compile(r"(?<=[:,])file=([^,]+)")
+_PICTURE = re.compile(r"([:,]\s*file=)([^,]+)")
 
 
 def read_experiment(
@@ -206,7 +206,7 @@ def _trigger(values: Mapping[str, Any], base: Path) -> dict[str, Any]:
     if not isinstance(trigger, str):
         return {}
     return {
-        "trigger": _PICTURE.sub(lambda match: f"file={located(match[1].strip(), base)}", trigger)
+        "trigger": _PICTURE.sub(lambda match: match[1] + located(match[2].strip(), base), trigger)
     }
 
 

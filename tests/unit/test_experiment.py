@@ -388,6 +388,8 @@ def test_a_trigger_picture_lies_beside_the_file(tmp_path):
     path = write_experiment(tmp_path, ("patch:size=2", "image:file=logo.png,size=3"))
     read = read_experiment(path)
     assert read.attack.trigger == f"image:file={tmp_path / 'logo.png'},size=3"
+    path = write_experiment(tmp_path, ("patch:size=2", "image:size=3, file=logo.png"))
+    assert read_experiment(path).attack.make_trigger().key() == read.attack.make_trigger().key()
     assert read.comparison.attack.trigger == read.attack.trigger
 
 
