@@ -63,7 +63,7 @@ class TrainingConfig(Config):
         """``float32`` or ``bfloat16``: what ``auto`` comes to on this machine."""
         if self.precision != "auto":
             return self.precision
-        if torch.device(self.device).type == "cuda":
+        if _named_device(self.device).type == "cuda":
             return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
         return "bfloat16" if self.device == "cpu" and _cpu_computes_bfloat16() else "float32"
 
@@ -86,6 +86,19 @@ class TrainingConfig(Config):
         return {**self.key(), "precision": self.effective_precision}
 
 
+def _named_device(name: str) -> torch.device:
+    """The device of that name, there or not; raises :class:`ConfigError` when none has it."""
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise _unusable(name, error) from error
+
+
+def _unusable(device: str, error: Exception) -> ConfigError:
+    reason = str(error).splitlines()[0]
+    return ConfigError(f"device {device!r} cannot be used: {reason}", remedy="use device cpu")
+
+
 def _cpu_computes_bfloat16() -> bool:
     # Emulated bfloat16 is slower than float32. Older torch cannot tell, and gets float32.
     ask = getattr(torch.cpu, "get_capabilities", None)
@@ -100,13 +113,10 @@ def computing(config: TrainingConfig) -> Iterator[torch.device]:
     Raises :class:`~analysis.errors.ConfigError` when the device is not there.
     """
     try:
-        device = torch.device(config.device)
+        device = _named_device(config.device)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ConfigError(
-            f"device {config.device!r} cannot be used: {str(error).splitlines()[0]}",
-            remedy="use device cpu",
-        ) from error
+        raise _unusable(config.device, error) from error
     before = torch.get_num_threads()
     torch.set_num_threads(config.threads if config.threads > 0 else before)
     try:

@@ -204,6 +204,7 @@ BAD = {
     ),
     "source": ({"images": "nowhere/at/all"}, "nowhere/at/all"),
     "normalize": ({"normalize": "imagnet"}, "Did you mean 'imagenet'?"),
+    "device": ({"config": TrainingConfig(device="gpu")}, "device 'gpu' cannot be used"),
     "width": ({"architecture": "vit_tiny", "width": 17}, "expected a positive multiple of 16"),
 }  # fmt: skip
 

@@ -505,6 +505,8 @@ def test_automatic_precision_is_resolved_in_the_recipe():
     config = TrainingConfig()
     assert config.result_key()["precision"] in ("float32", "bfloat16")
     assert TrainingConfig(precision="float32").effective_precision == "float32"
+    with pytest.raises(ConfigError, match="device 'gpu' cannot be used"):
+        TrainingConfig(device="gpu").result_key()
 
 
 class Inverted:
