@@ -13,7 +13,6 @@ from dashboard import terminal
 
 if TYPE_CHECKING:
     from analysis.attack.settings import AttackConfig
-    from analysis.data.imageset import ImageSet
     from analysis.study.attack import AttackedImages
 
 Limit = Annotated[int | None, typer.Option(help="Use at most N of the images (seeded).")]
@@ -96,10 +95,12 @@ def attack(
     with terminal.stage_progress(quiet=quiet) as progress:
         made = attack_images(
             teacher=teacher,
-            images=_limited(images, limit, seed),
+            images=images,
             out=out,
             config=config,
             half=half,
+            limit=limit,
+            limit_seed=seed,
             trusted_code=trust_code or (),
             device=device,
             progress=progress,
@@ -119,15 +120,6 @@ def _config(settings: list[str] | None, **values: Any) -> AttackConfig:
         except ValueError:
             values[key.strip()] = value
     return AttackConfig.from_mapping(values)
-
-
-def _limited(images: str, limit: int | None, seed: int) -> ImageSet | str:
-    if limit is None:
-        return images
-    from analysis.data.sources import load_images
-    from analysis.study.attack import SET_NAME
-
-    return load_images(images, name=SET_NAME, limit=limit, seed=seed)
 
 
 def _use_threads(threads: int | None) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, overload
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,7 +14,6 @@ from analysis.errors import ConfigError
 from dashboard import terminal
 
 if TYPE_CHECKING:
-    from analysis.data.imageset import ImageSet
     from analysis.distillation.objectives import Objective
     from analysis.distillation.settings import TrainingConfig
     from analysis.study.training import TrainedModel
@@ -85,12 +84,14 @@ def train(
     with terminal.stage_progress(quiet=quiet) as progress:
         made = train_model(
             architecture=arch,
-            images=_limited(images, limit, seed),
+            images=images,
             out=out,
             width=width,
             config=config,
-            validation=_limited(validation, limit, seed, "validation"),
+            validation=validation,
             normalize=normalize,
+            limit=limit,
+            limit_seed=seed,
             progress=progress,
         )
     _report(made)
@@ -153,13 +154,15 @@ def distill(
         made = distill_model(
             teacher=teacher,
             architecture=arch,
-            images=_limited(images, limit, seed),
+            images=images,
             out=out,
             width=width,
             config=config,
             objective=goal,
-            validation=_limited(validation, limit, seed, "validation"),
+            validation=validation,
             normalize=normalize,
+            limit=limit,
+            limit_seed=seed,
             trusted_code=trust_code or (),
             progress=progress,
         )
@@ -199,20 +202,6 @@ def read_settings(settings: list[str] | None) -> dict[str, Any]:
         except ValueError:
             values[key.strip()] = value
     return values
-
-
-@overload
-def _limited(images: str, limit: int | None, seed: int, name: str = ...) -> ImageSet | str: ...
-@overload
-def _limited(images: None, limit: int | None, seed: int, name: str = ...) -> None: ...
-def _limited(
-    images: str | None, limit: int | None, seed: int, name: str = "training"
-) -> ImageSet | str | None:
-    if limit is None or images is None:
-        return images
-    from analysis.data.sources import load_images
-
-    return load_images(images, name=name, limit=limit, seed=seed)
 
 
 def _report(made: TrainedModel) -> None:

@@ -58,6 +58,8 @@ def attack_images(
     config: AttackConfig | None = None,
     half: str = "both",
     cache: StageCache | None = None,
+    limit: int | None = None,
+    limit_seed: int = 0,
     trusted_code: Collection[str | Path] = (),
     device: str = "cpu",
     progress: Progress = silent,
@@ -65,7 +67,8 @@ def attack_images(
     """Poison ``images`` against ``teacher`` and write them into the folder ``out``.
 
     ``half`` makes a control of the very same images: ``trigger`` or ``perturbation`` alone, or
-    ``none`` (the clean set, through the same writer). Crafting runs in ``cache`` (default: that
+    ``none`` (the clean set, through the same writer). ``limit`` takes at most so many of the
+    images, drawn with ``limit_seed``. Crafting runs in ``cache`` (default: that
     of the folder around ``out``): a run that was killed goes on, controls cost no crafting, and
     what ``out`` already holds is not written again. Raises
     :class:`~analysis.errors.InputError` before anything is written.
@@ -80,7 +83,8 @@ def attack_images(
         if isinstance(teacher, ModelHandle)
         else load_model(teacher, trusted_code=trusted_code, device=device)
     )
-    clean, target = _prepared(images, handle, config, progress)
+    loaded = _loaded(images, handle, limit, limit_seed, progress)
+    clean, target = _prepared(loaded, handle, config)
     inputs = {"teacher": handle.digest, "images": clean.digest}
     settled = {**config.result_key(), "trigger": config.make_trigger().key(), "target": target}
     order = digest_json([VERSION, inputs, settled, half])
@@ -122,15 +126,29 @@ def find_target(target: str | int, class_names: Collection[str]) -> int:
     )
 
 
-def _prepared(
-    images: ImageSet | str | Path, teacher: ModelHandle, config: AttackConfig, progress: Progress
-) -> tuple[ImageSet, int]:
-    """Load the images, bring their classes into the teacher's order, find the target."""
-    if not isinstance(images, ImageSet):
-        size = teacher.input_size[0] if teacher.input_size else None
-        images = load_images(
-            images, name=SET_NAME, size=size, channels=teacher.in_channels, progress=progress
-        )
+def _loaded(
+    images: ImageSet | str | Path,
+    teacher: ModelHandle,
+    limit: int | None,
+    seed: int,
+    progress: Progress,
+) -> ImageSet:
+    """The images as the teacher takes them, at most ``limit`` of them."""
+    if isinstance(images, ImageSet):
+        return images if limit is None else images.take(limit, seed=seed)
+    return load_images(
+        images,
+        name=SET_NAME,
+        size=teacher.input_size[0] if teacher.input_size else None,
+        channels=teacher.in_channels,
+        limit=limit,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def _prepared(images: ImageSet, teacher: ModelHandle, config: AttackConfig) -> tuple[ImageSet, int]:
+    """Bring the images' classes into the teacher's order, find the target."""
     teacher.check_images(images.image_shape)
     plan = plan_classes(images, teacher, {})
     known = teacher.class_names or images.class_names

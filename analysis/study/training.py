@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -60,19 +61,23 @@ def train_model(
     objective: Supervised | None = None,
     validation: ImageSet | str | Path | None = None,
     normalize: str = "dataset",
+    limit: int | None = None,
+    limit_seed: int = 0,
     progress: Progress = silent,
 ) -> TrainedModel:
     """Train a built-in ``architecture`` on labeled ``images`` and write its weights to ``out``.
 
     ``images`` and ``validation`` are image sets, or sources that
     :func:`~analysis.data.sources.load_images` reads. ``normalize`` is ``dataset`` (mean and
-    standard deviation of the training images) or what a model spec allows. A run that was
-    interrupted goes on, a finished one is not repeated. Raises
+    standard deviation of the training images) or what a model spec allows. ``limit`` takes at
+    most so many images of each, drawn with ``limit_seed``. A run that was interrupted goes on, a
+    finished one is not repeated. Raises
     :class:`~analysis.errors.InputError` before anything is written.
     """
     config = config or TrainingConfig()
     out = _checked(out)
-    pixels = _loaded(images, "training", progress)
+    load = functools.partial(_loaded, limit=limit, seed=limit_seed, progress=progress)
+    pixels = load(images, "training")
     normalization = (
         dataset_normalization(pixels) if normalize == "dataset" else Normalization.parse(normalize)
     )
@@ -86,7 +91,7 @@ def train_model(
         objective=objective or Supervised(),
         config=config,
     )
-    held_out = None if validation is None else _loaded(validation, "validation", progress)
+    held_out = None if validation is None else load(validation, "validation")
     return _make(order, pixels, held_out, None, out, progress)
 
 
@@ -102,6 +107,8 @@ def distill_model(
     validation: ImageSet | str | Path | None = None,
     normalize: str = "teacher",
     metadata: Mapping[str, Any] | None = None,
+    limit: int | None = None,
+    limit_seed: int = 0,
     trusted_code: Collection[str | Path] = (),
     progress: Progress = silent,
 ) -> TrainedModel:
@@ -118,7 +125,11 @@ def distill_model(
         if isinstance(teacher, ModelHandle)
         else load_model(teacher, trusted_code=trusted_code)
     )
-    pixels = _loaded(images, "distillation", progress, handle)
+    load = functools.partial(
+        _loaded, teacher=handle, limit=limit, seed=limit_seed, progress=progress
+    )
+    # The name is part of the ids: a run on a part of the images keeps the one it always had.
+    pixels = load(images, "distillation" if limit is None else "training")
     handle.check_images(pixels.image_shape)
     order = _Order(
         kind="distill",
@@ -131,7 +142,7 @@ def distill_model(
         config=config,
         metadata=metadata or {},
     )
-    held_out = None if validation is None else _loaded(validation, "validation", progress, handle)
+    held_out = None if validation is None else load(validation, "validation")
     return _make(order, pixels, held_out, handle, out, progress)
 
 
@@ -283,14 +294,25 @@ def _checked(out: str | Path) -> Path:
 def _loaded(
     images: ImageSet | str | Path,
     name: str,
+    *,
+    limit: int | None,
+    seed: int,
     progress: Progress,
     teacher: ModelHandle | None = None,
 ) -> ImageSet:
     if isinstance(images, ImageSet):
-        return images
+        return images if limit is None else images.take(limit, seed=seed)
     size = teacher.input_size[0] if teacher is not None and teacher.input_size else None
     channels = None if teacher is None else teacher.in_channels
-    return load_images(images, name=name, size=size, channels=channels, progress=progress)
+    return load_images(
+        images,
+        name=name,
+        size=size,
+        channels=channels,
+        limit=limit,
+        seed=seed,
+        progress=progress,
+    )
 
 
 def _normalization(normalize: str, images: ImageSet, teacher: ModelHandle) -> Normalization:

@@ -10,10 +10,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from analysis.data.sources import load_images
+from analysis.models.architectures import build
 from analysis.models.loading import load_model
+from analysis.models.normalization import Normalization
+from analysis.models.saving import save_model
 from analysis.store import Study, writing
 from dashboard.cli import _run
 from tests.conftest import ROOT
@@ -103,6 +109,42 @@ def test_distill_bounds_both_sources_and_notes_an_open_normalization(
     )  # fmt: skip
     assert status == 0
     assert "note:" not in said
+
+
+@pytest.mark.parametrize("limit", [(), ("--limit", 12)])
+def test_a_part_of_the_images_is_loaded_as_all_of_them_are(
+    limit: tuple[object, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    drawn = tmp_path / "drawn"
+    for number in range(16):
+        place = drawn / f"class{number % 2}"
+        place.mkdir(parents=True, exist_ok=True)
+        shades = rng.integers(0, 256, (12, 12), dtype=np.uint8)
+        Image.fromarray(shades).save(place / f"{number}.png")
+    torch.manual_seed(0)
+    module = build("vit_tiny", num_classes=2, width=32, in_channels=1, image_size=(8, 8))
+    teacher = save_model(
+        tmp_path / "gray.safetensors", module, architecture="vit_tiny", width=32,
+        class_names=("class0", "class1"), normalization=Normalization(), num_classes=2,
+        in_channels=1, image_size=(8, 8),
+    )  # fmt: skip
+    given = ("--teacher", teacher, "--images", drawn, *limit, "--quiet")
+    status, _, err = call(
+        capsys, "distill", *given, "--arch", "convnet", "--width", 4, "--epochs", 1,
+        "--shift", 1, "--validation", drawn, "--out", tmp_path / "student.safetensors",
+    )  # fmt: skip
+    assert status == 0, err
+    made = load_model(str(tmp_path / "student.safetensors"))
+    assert made.metadata["images"]["n"] == (12 if limit else 16)
+    status, _, err = call(
+        capsys, "attack", *given, "--target", "class1", "--rate", 0.2, "--epsilon", 200,
+        "--trigger", "patch:size=2", "--set", "check_views=0", "--half", "none",
+        "--out", tmp_path / "poisoned",
+    )  # fmt: skip
+    assert status == 0, err
+    written = load_images(tmp_path / "poisoned", channels=1)
+    assert (len(written), written.image_shape) == (12 if limit else 16, (8, 8, 1))
 
 
 def test_checkpoints_become_epochs_of_their_student(
