@@ -138,13 +138,16 @@ def _check_labels(images: ImageSet, classes: int) -> None:
 
 
 def _check_class_names(images: ImageSet, task: TrainingTask) -> None:
-    theirs = None if task.teacher is None else task.teacher.class_names
-    if not task.objective.needs_labels or theirs is None or images.class_names is None:
+    """Refuse labels that accuracy would be counted against the wrong classes with."""
+    theirs, whose = None if task.teacher is None else task.teacher.class_names, "the teacher's"
+    if theirs is None:
+        theirs, whose = task.images.class_names, "the training images'"
+    if images.labels is None or theirs is None or images.class_names is None:
         return
     wrong = [a for a, b in zip(images.class_names, theirs, strict=True) if a != b]
     if wrong:
         raise ImageSetError(
-            f"class {wrong[0]!r} of image set {images.name!r} is not at its place in the "
-            "teacher's classes",
+            f"class {wrong[0]!r} of image set {images.name!r} is not at its place in {whose} "
+            "classes",
             remedy="give both the same class names in the same order",
         )

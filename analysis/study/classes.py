@@ -8,7 +8,7 @@ instead of being applied silently.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -117,6 +117,30 @@ def labels_in_order(
         f"{names[0]!r}); labels are compared by position."
     )
     return images.labels, [{"kind": "image_classes", "text": text}]
+
+
+def relabeled(images: ImageSet, names: tuple[str, ...] | None, *, of: str) -> ImageSet:
+    """Return ``images`` with labels in the order of ``names``, the classes of ``of``.
+
+    Nothing is done where either has no names or there are no labels, nor about another number of
+    classes. Raises :class:`~analysis.errors.ImageSetError` for a class that ``of`` does not have.
+    """
+    own = images.class_names
+    if images.labels is None or own is None or names is None or own == names:
+        return images
+    if len(own) != len(names):
+        return images
+    fold = str.casefold if len({name.casefold() for name in names}) == len(names) else str
+    place = {fold(name): index for index, name in enumerate(names)}
+    foreign = next((name for name in own if fold(name) not in place), None)
+    if foreign is not None:
+        raise ImageSetError(
+            f"image set {images.name!r} has a class {foreign!r} that is not among those of {of}",
+            expected="the same class names, in any order",
+            remedy=nearest(foreign, names),
+        )
+    labels = np.asarray([place[fold(name)] for name in own])[images.labels]
+    return replace(images, labels=labels, class_names=names)
 
 
 def _student_order(

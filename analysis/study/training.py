@@ -31,6 +31,7 @@ from analysis.models.loading import ModelSpec, load_model, save_model
 from analysis.models.normalization import Normalization
 from analysis.store import Progress, silent
 from analysis.store.files import storage_errors
+from analysis.study.classes import relabeled
 
 _ROWS = 1024
 _LOCK = ".lock"
@@ -68,10 +69,10 @@ def train_model(
     """Train a built-in ``architecture`` on labeled ``images`` and write its weights to ``out``.
 
     ``images`` and ``validation`` are image sets, or sources that
-    :func:`~analysis.data.sources.load_images` reads. ``normalize`` is ``dataset`` (mean and
-    standard deviation of the training images) or what a model spec allows. ``limit`` takes at
-    most so many images of each, drawn with ``limit_seed``. A run that was interrupted goes on, a
-    finished one is not repeated. Raises
+    :func:`~analysis.data.sources.load_images` reads; labels go by the names of the classes where
+    both name them. ``normalize`` is ``dataset`` (mean and standard deviation of the training
+    images) or what a model spec allows. ``limit`` takes at most so many images of each, drawn with
+    ``limit_seed``. A run that was interrupted goes on, a finished one is not repeated. Raises
     :class:`~analysis.errors.InputError` before anything is written.
     """
     config = config or TrainingConfig()
@@ -114,9 +115,10 @@ def distill_model(
 ) -> TrainedModel:
     """Distill ``teacher`` into a built-in ``architecture`` on ``images``; write it to ``out``.
 
-    ``objective`` defaults to Hinton's with temperature 4 and needs no labels. ``normalize`` is
-    ``teacher`` (its own), ``dataset`` or what a model spec allows. ``metadata`` is kept in the
-    files beside the recipe; all else is as in :func:`train_model`.
+    ``objective`` defaults to Hinton's with temperature 4 and needs no labels; labels go by the
+    names of the teacher's classes. ``normalize`` is ``teacher`` (its own), ``dataset`` or what a
+    model spec allows. ``metadata`` is kept in the files beside the recipe; all else is as in
+    :func:`train_model`.
     """
     config = config or TrainingConfig()
     out = _checked(out)
@@ -202,6 +204,11 @@ def _make(
 ) -> TrainedModel:
     folder = run_folder(out)
     recipe = order.recipe(images, teacher)
+    named = teacher is not None and teacher.class_names is not None
+    names, of = order.class_names, "the teacher" if named else "the training images"
+    # After the recipe, which says what was given.
+    images = relabeled(images, names, of=of)
+    validation = None if validation is None else relabeled(validation, names, of=of)
     module = order.new_module(images)
 
     def save(path: Path, trained: nn.Module, epoch: int) -> None:

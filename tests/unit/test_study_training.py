@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -111,6 +112,68 @@ def test_the_same_seed_makes_the_same_file(taught, tmp_path):
         config=QUICK, validation=squares(seed=1, name="held-out"),
     )  # fmt: skip
     assert again.weights.read_bytes() == taught[0].weights.read_bytes()
+
+
+def reordered(images):
+    """The same images, their classes numbered in another order."""
+    order = np.array([2, 0, 1])
+    names = tuple(images.class_names[old] for old in order)
+    return replace(images, labels=np.argsort(order)[images.labels], class_names=names)
+
+
+def numbers(model):
+    return [{**record.to_json(), "seconds": 0} for record in model.history.epochs]
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_labels_go_by_the_names_of_the_teachers_classes(taught, tmp_path, weight):
+    images, held_out = squares(seed=4), squares(seed=1, name="held-out")
+    made = [
+        distill_model(
+            teacher=str(taught[0].weights), architecture="convnet", width=4, images=change(images),
+            out=tmp_path / f"{number}.safetensors", config=QUICK, validation=change(held_out),
+            objective=HintonKD(hard_label_weight=weight),
+        )
+        for number, change in enumerate((lambda same: same, reordered))
+    ]  # fmt: skip
+    plain, moved = made
+    assert numbers(moved) == numbers(plain)
+    handles = [load_model(str(model.weights)) for model in made]
+    assert handles[0].digest == handles[1].digest
+    assert handles[1].class_names == NAMES
+    assert handles[1].metadata["images"]["digest"] == reordered(images).digest, "as it was given"
+
+
+def test_validation_labels_go_by_the_names_of_the_training_images(taught, tmp_path):
+    given = {
+        "architecture": "convnet", "width": 4, "images": squares(), "config": QUICK,
+        "out": tmp_path / "w.safetensors",
+    }  # fmt: skip
+    foreign = squares(seed=1, name="held-out", names=("dark", "medium", "light"))
+    with pytest.raises(InputError) as error:
+        train_model(**given, validation=foreign)
+    assert (
+        "image set 'held-out' has a class 'light' that is not among those of the training images"
+        in str(error.value)
+    )
+    assert not list(tmp_path.iterdir())
+    made = train_model(**given, validation=reordered(squares(seed=1, name="held-out")))
+    assert numbers(made) == numbers(taught[0])
+
+
+def test_labels_of_classes_that_the_teacher_does_not_have_are_refused(taught, tmp_path):
+    given = {
+        "teacher": str(taught[0].weights), "architecture": "convnet", "width": 4, "config": QUICK,
+        "out": tmp_path / "w.safetensors",
+    }  # fmt: skip
+    foreign = squares(names=("dark", "medium", "brigth"))
+    with pytest.raises(InputError) as error:
+        distill_model(**given, images=foreign)
+    assert "a class 'brigth' that is not among those of the teacher" in str(error.value)
+    assert "Did you mean 'bright'?" in str(error.value)
+    assert distill_model(**given, images=replace(foreign, labels=None)).weights.exists()
+    capital = squares(names=tuple(name.upper() for name in NAMES))
+    distill_model(**{**given, "out": tmp_path / "capital.safetensors"}, images=capital)
 
 
 def test_sources_are_loaded_by_name(tmp_path):

@@ -474,7 +474,11 @@ def test_class_names_in_another_order_are_refused_with_labels(tmp_path):
         run(tmp_path, images=named, teacher=teacher, objective=HintonKD(hard_label_weight=0.5))
     with pytest.raises(ImageSetError, match="has 3 classes; expected 4"):
         run(tmp_path, tiny_net(classes=4), named)
-    run(tmp_path, images=named, teacher=teacher, objective=HintonKD())
+    with pytest.raises(ImageSetError, match="is not at its place in the teacher's classes"):
+        run(tmp_path, images=named, teacher=teacher, objective=HintonKD())
+    with pytest.raises(ImageSetError, match="is not at its place in the training images' classes"):
+        run(tmp_path, images=named, validation=replace(named, class_names=("a", "c", "b")))
+    run(tmp_path, images=replace(named, labels=None), teacher=teacher, objective=HintonKD())
 
 
 def test_a_teacher_that_answers_nan_is_refused(tmp_path):
