@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import json
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,13 @@ from analysis.distillation.batches import epoch_seed
 from analysis.distillation.history import History
 from analysis.distillation.objectives import HintonKD, Objective, Supervised
 from analysis.distillation.training import TrainingConfig, train
-from analysis.errors import BusyError, ImageSetError, ModelError
+from analysis.errors import BusyError, ImageSetError, InputError, ModelError
 from analysis.models.architectures import build, find_architecture
 from analysis.models.handle import ModelHandle
 from analysis.models.loading import ModelSpec, load_model, save_model
 from analysis.models.normalization import Normalization
+from analysis.models.saving import Header
+from analysis.models.weights import read_header
 from analysis.store import Progress, silent
 from analysis.store.files import storage_errors
 from analysis.study.classes import relabeled
@@ -72,8 +75,9 @@ def train_model(
     :func:`~analysis.data.sources.load_images` reads; labels go by the names of the classes where
     both name them. ``normalize`` is ``dataset`` (mean and standard deviation of the training
     images) or what a model spec allows. ``limit`` takes at most so many images of each, drawn with
-    ``limit_seed``. A run that was interrupted goes on, a finished one is not repeated. Raises
-    :class:`~analysis.errors.InputError` before anything is written.
+    ``limit_seed``. A run that was interrupted goes on, a finished one is not repeated, and a
+    file of another model is not replaced. Raises :class:`~analysis.errors.InputError` before
+    anything is written.
     """
     config = config or TrainingConfig()
     out = _checked(out)
@@ -175,6 +179,20 @@ class _Order:
                 image_size=(height, width),
             )
 
+    def header(self, images: ImageSet, recipe: Mapping[str, Any]) -> Header:
+        """What the file of the model, made by ``recipe``, says of it."""
+        height, width, channels = images.image_shape
+        return Header(
+            architecture=self.architecture,
+            num_classes=self.num_classes,
+            in_channels=channels,
+            width=self.width,
+            class_names=self.class_names,
+            normalization=self.normalization,
+            image_size=(height, width),
+            recipe=recipe,
+        )
+
     def recipe(self, images: ImageSet, teacher: ModelHandle | None) -> dict[str, Any]:
         """How the model was made, for the header of its file; no path enters it."""
         made_from = {
@@ -212,21 +230,12 @@ def _make(
     module = order.new_module(images)
 
     def save(path: Path, trained: nn.Module, epoch: int) -> None:
-        height, width, channels = images.image_shape
-        save_model(
-            path,
-            trained,
-            architecture=order.architecture,
-            width=order.width,
-            class_names=order.class_names,
-            normalization=order.normalization,
-            num_classes=order.num_classes,
-            in_channels=channels,
-            image_size=(height, width),
-            metadata={**recipe, "epoch": epoch},
-        )
+        header = order.header(images, {**recipe, "epoch": epoch})
+        named = {part.name: getattr(header, part.name) for part in dataclasses.fields(header)}
+        save_model(path, trained, metadata=named.pop("recipe"), **named)
 
     with _only_run(folder):
+        _refuse_another(out, order.header(images, {**recipe, "epoch": order.config.epochs}))
         result = train(
             module,
             images,
@@ -261,6 +270,34 @@ def _only_run(folder: Path) -> Iterator[None]:
     finally:
         lock.release()
         _remove_if_unused(folder)
+
+
+def _refuse_another(out: Path, header: Header) -> None:
+    """Raise :class:`InputError` where ``out`` is there and is not the model of ``header``."""
+    if not out.exists():
+        return
+    try:
+        found = read_header(out)
+    except ModelError:
+        found = None
+    if found is None or _identity(found) != _identity(header):
+        raise InputError(
+            f"{out} is there already and is another model",
+            remedy="choose another --out, or delete it",
+        )
+
+
+def _identity(header: Header) -> dict[str, Any]:
+    """What decides a model: all that its header says, but for what teacher and images are called.
+
+    Digests tell those apart, and a file that was moved is the same teacher.
+    """
+    said = dict(json.loads(header.to_text()))
+    for part, name in (("teacher", "spec"), ("images", "source")):
+        given = said["recipe"].get(part)
+        if isinstance(given, dict):
+            given.pop(name, None)
+    return said
 
 
 def _remove_if_unused(folder: Path) -> None:

@@ -226,6 +226,36 @@ def test_a_constant_channel_gets_a_deviation_of_one():
     assert dataset_normalization(constant) == Normalization((0.2,), (1.0,))
 
 
+def test_a_finished_model_is_replaced_by_none_but_itself(tmp_path):
+    out = tmp_path / "w.safetensors"
+    given = {"architecture": "convnet", "width": 4, "images": squares(), "out": out}
+    first = train_model(**given, config=QUICK)
+    kept = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
+    others = (
+        {"config": replace(QUICK, epochs=3)},
+        {"config": QUICK, "width": 8},
+        {"config": QUICK, "images": squares(seed=7)},
+        {"config": QUICK, "normalize": "none"},
+    )
+    for other in others:
+        with pytest.raises(InputError) as error:
+            train_model(**{**given, **other})
+        assert str(error.value) == (
+            f"{out} is there already and is another model. Choose another --out, or delete it"
+        )
+        assert {p: p.read_bytes() for p in tmp_path.rglob("*.*") if p.is_file()} == kept
+    moved = replace(squares(), source="the same from elsewhere")
+    again = train_model(**{**given, "images": moved}, config=QUICK)
+    assert numbers(again) == numbers(first)
+    assert sorted(again.checkpoints) == [1, 2]
+    out.write_bytes(b"no weights of ours")
+    with pytest.raises(InputError, match="is there already and is another model"):
+        train_model(**given, config=QUICK)
+    out.unlink()
+    train_model(**{**given, "width": 8}, config=QUICK)
+    assert load_model(str(out)).width == 8, "a run without its file starts over"
+
+
 def test_two_processes_cannot_train_into_one_folder(tmp_path):
     out = tmp_path / "w.safetensors"
     holder = """
