@@ -86,6 +86,16 @@ class ModelHandle:
         )
 
     @property
+    def side(self) -> int | None:
+        """The side of the square images that the model takes; None for any size or no square.
+
+        Images that are no squares cannot be resized to fit: :meth:`check_images` judges them.
+        """
+        if self.input_size is None or self.input_size[0] != self.input_size[1]:
+            return None
+        return self.input_size[0]
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self._weight.device

@@ -139,7 +139,7 @@ def _loaded(
     return load_images(
         images,
         name=SET_NAME,
-        size=teacher.input_size[0] if teacher.input_size else None,
+        size=teacher.side,
         channels=teacher.in_channels,
         limit=limit,
         seed=seed,

@@ -64,7 +64,7 @@ def compare(
         pixels = load_image_set(
             bench.cache,
             images,
-            size=config.size or _square(handle),
+            size=config.size or handle.side,
             channels=handle.in_channels,
             limit=config.limit,
             seed=config.seed,
@@ -148,10 +148,6 @@ def _specs(students: Mapping[str, str | StudentSpec]) -> dict[str, StudentSpec]:
     if not specs:
         raise StudyError("no student was given", remedy="add --student [NAME=]SPEC")
     return specs
-
-
-def _square(handle: ModelHandle) -> int | None:
-    return None if handle.input_size is None else handle.input_size[0]
 
 
 def _relabel(images: ImageSet, plan: ClassPlan) -> ImageSet:

@@ -130,11 +130,10 @@ def trusted_images(
     under another set name, they get that name, so that equal images have equal digests. With
     ``for_audit`` only those that an audit of the same source leaves to its references.
     """
-    size = teacher.input_size[0] if teacher.input_size else None
     images = load_images(
         source,
         name=_SETS[0],
-        size=size,
+        size=teacher.side,
         channels=teacher.in_channels,
         limit=limit,
         seed=seed,

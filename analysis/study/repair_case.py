@@ -205,7 +205,7 @@ def load_for(bench: Workbench, source: str, name: str, teacher: ModelHandle) -> 
         bench.cache,
         source,
         name=name,
-        size=None if teacher.input_size is None else teacher.input_size[0],
+        size=teacher.side,
         channels=teacher.in_channels,
         progress=bench.progress,
     )

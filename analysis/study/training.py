@@ -346,13 +346,11 @@ def _loaded(
 ) -> ImageSet:
     if isinstance(images, ImageSet):
         return images if limit is None else images.take(limit, seed=seed)
-    size = teacher.input_size[0] if teacher is not None and teacher.input_size else None
-    channels = None if teacher is None else teacher.in_channels
     return load_images(
         images,
         name=name,
-        size=size,
-        channels=channels,
+        size=None if teacher is None else teacher.side,
+        channels=None if teacher is None else teacher.in_channels,
         limit=limit,
         seed=seed,
         progress=progress,

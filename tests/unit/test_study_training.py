@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from analysis.attack.settings import AttackConfig
 from analysis.data.imageset import ImageSet, to_pixels
 from analysis.distillation.history import History
 from analysis.distillation.objectives import HintonKD
@@ -18,6 +19,12 @@ from analysis.distillation.training import TrainingConfig
 from analysis.errors import BusyError, InputError
 from analysis.models.loading import load_model
 from analysis.models.normalization import Normalization
+from analysis.store import StageCache
+from analysis.study.attack import attack_images
+from analysis.study.comparison import compare
+from analysis.study.references import trusted_images
+from analysis.study.repair_case import load_for
+from analysis.study.stages import CompareConfig, Workbench
 from analysis.study.training import dataset_normalization, distill_model, run_folder, train_model
 
 QUICK = TrainingConfig(epochs=2, batch_size=16, flip=False, shift=1, threads=1, checkpoint_every=1)
@@ -210,6 +217,38 @@ def test_a_vision_transformer_is_distilled_like_anything_else(taught, tmp_path):
         config=TrainingConfig(epochs=1, shift=0, optimizer="adamw", learning_rate=1e-3, threads=1),
     )  # fmt: skip
     assert load_model(str(model.weights)).input_size == (8, 8)
+
+
+def test_a_model_of_images_that_are_not_square_can_be_used(tmp_path):
+    given, source = squares(), tmp_path / "wide.npz"
+    wide = np.concatenate([given.images, given.images[:, :, :4]], axis=2)
+    np.savez(source, images=wide, labels=given.labels)
+    config = TrainingConfig(epochs=1, shift=0, optimizer="adamw", learning_rate=1e-3, threads=1)
+    asked = {"architecture": "vit_tiny", "width": 32, "images": source, "config": config}
+    made = train_model(**asked, out=tmp_path / "teacher.safetensors")
+    teacher = load_model(str(made.weights))
+    assert (teacher.input_size, teacher.side) == ((8, 12), None)
+    student = distill_model(**asked, teacher=teacher, out=tmp_path / "student.safetensors")
+    assert trusted_images(source, teacher).image_shape == (8, 12, 3)
+    bench = Workbench(StageCache(tmp_path / "cache"), CompareConfig())
+    assert load_for(bench, str(source), "trusted", teacher).image_shape == (8, 12, 3)
+    poisoned = attack_images(
+        teacher=teacher, images=source, out=tmp_path / "poisoned", half="none",
+        config=AttackConfig(target=1, rate=0.1, epsilon=255, trigger="patch:size=2"),
+    )  # fmt: skip
+    assert poisoned.poisoned.images.image_shape == (8, 12, 3)
+    study = compare(
+        teacher=str(made.weights), students={"s": str(student.weights)}, images=str(source),
+        out=tmp_path / "space" / "study",
+        config=CompareConfig(projection=False, probe=2, draws=100),
+    )  # fmt: skip
+    assert study.inspection.width == 12
+    np.savez(tmp_path / "square.npz", images=given.images)
+    with pytest.raises(InputError, match="takes images of 8x12, these are 8x8"):
+        distill_model(
+            **{**asked, "images": tmp_path / "square.npz"}, teacher=teacher,
+            out=tmp_path / "none.safetensors",
+        )  # fmt: skip
 
 
 def test_dataset_normalization_is_mean_and_deviation_of_all_pixels():
