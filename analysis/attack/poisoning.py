@@ -16,7 +16,13 @@ import numpy as np
 
 from analysis.attack.blocks import Block, Workshop, join_checked, join_crafted
 from analysis.attack.perturbations import Perturbation
-from analysis.attack.report import PoisonReport, drop_reasons, make_report
+from analysis.attack.report import (
+    FEW_VIEWS,
+    PoisonReport,
+    drop_reasons,
+    make_report,
+    what_helps,
+)
 from analysis.attack.trigger import Trigger
 from analysis.attack.verification import teacher_answers
 from analysis.config import Config, field
@@ -120,7 +126,7 @@ def poison(
     kept, asked).
 
     Raises :class:`~analysis.errors.InputError` when the rate asks for less than one image or for
-    more than there are candidates, and when not one image fools the teacher.
+    more than there are candidates, and when not one image can be used.
     """
     config = config or PoisonConfig()
     check_target(teacher, target)
@@ -141,11 +147,9 @@ def poison(
     )
     blocks, kept, dropped = _try_candidates(workshop, candidates, asked, config, progress)
     if not kept:
-        raise InputError(
-            f"not one of {sum(dropped.values())} crafted images fools the teacher",
-            remedy="raise epsilon or steps, or choose another target",
-        )
-    return _assemble(workshop, blocks, np.array(kept, dtype=np.int64), asked, dropped)
+        raise _nothing_kept(dropped)
+    rows = np.array(kept, dtype=np.int64)
+    return _assemble(workshop, blocks, rows, asked, dropped, config.retry)
 
 
 def choose_candidates(
@@ -213,12 +217,23 @@ def _try_candidates(
     return blocks, kept, dropped
 
 
+def _nothing_kept(dropped: Mapping[str, int]) -> InputError:
+    """The refusal when every crafted image was dropped, by the reasons."""
+    said = f"not one of {sum(dropped.values())} crafted images"
+    reasons = ", ".join(f"{reason} ({count})" for reason, count in dropped.items())
+    what = (
+        f"{said} can be used: {reasons}" if dropped.get(FEW_VIEWS) else f"{said} fools the teacher"
+    )
+    return InputError(what, remedy=f"{what_helps(dropped)}, or choose another target")
+
+
 def _assemble(
     workshop: Workshop,
     blocks: Sequence[Block],
     kept: np.ndarray,
     asked: int,
     dropped: Mapping[str, int],
+    retry: bool,
 ) -> PoisonedSet:
     images, crafted = workshop.images, join_crafted(blocks)
     rows = np.concatenate([block.rows for block in blocks])
@@ -231,6 +246,7 @@ def _assemble(
         checked=join_checked(blocks),
         kept=kept,
         dropped=dropped,
+        retry=retry,
     )
     ordered = kept[np.argsort(rows[kept])]
     halves = {

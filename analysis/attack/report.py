@@ -76,6 +76,13 @@ def drop_reasons(checked: Verification, required_views: float) -> list[str | Non
     ]
 
 
+def what_helps(dropped: Mapping[str, int]) -> str:
+    """What makes fewer images be ``dropped`` for these reasons, as part of a sentence."""
+    if not dropped.get(FEW_VIEWS):
+        return "raise epsilon or steps"
+    return "raise margin, epsilon or views, or lower required_views"
+
+
 def make_report(
     *,
     asked: int,
@@ -85,10 +92,12 @@ def make_report(
     checked: Verification,
     kept: np.ndarray,
     dropped: Mapping[str, int],
+    retry: bool,
 ) -> PoisonReport:
     """Sum up: ``originals`` (M, H, W, C) and everything else of the M crafted images.
 
-    ``kept`` (P,) are the rows among them that became poison, of ``total`` images in the set.
+    ``kept`` (P,) are the rows among them that became poison, of ``total`` images in the set;
+    ``retry`` says whether those that were dropped were replaced while there were candidates.
     """
     count = len(kept)
     shares = checked.views_fooled[kept]
@@ -106,17 +115,22 @@ def make_report(
         perturbation=distortion(plain, both) if count else None,
         whole=distortion(originals[kept], both) if count else None,
         dropped=dropped,
-        warnings=tuple(_warnings(asked, count, views)),
+        warnings=tuple(_warnings(asked, count, views, dropped, retry)),
     )
 
 
-def _warnings(asked: int, count: int, views: float | None) -> list[str]:
+def _warnings(
+    asked: int, count: int, views: float | None, dropped: Mapping[str, int], retry: bool
+) -> list[str]:
     found = []
     if count < asked:
-        found.append(
-            f"{count} of {asked} images could be poisoned: candidates ran out. "
-            "Raise epsilon or steps, or lower the rate."
+        why, other = (
+            ("candidates ran out", "lower the rate")
+            if retry
+            else ("those that were dropped were not replaced", "allow retry")
         )
+        helps = what_helps(dropped).capitalize()
+        found.append(f"{count} of {asked} images could be poisoned: {why}. {helps}, or {other}.")
     if views is not None and views < LOW_VIEWS:
         found.append(
             f"The teacher answers the target on only {100 * views:.0f} % of the augmented views "

@@ -135,7 +135,20 @@ def test_it_stops_when_candidates_run_out_and_says_so():
     assert made.report.crafted == 30
     assert made.report.asked == 30
     assert made.report.poisoned < 30
-    assert "candidates ran out" in made.report.warnings[0]
+    assert made.report.warnings[0] == (
+        f"{made.report.poisoned} of 30 images could be poisoned: candidates ran out. "
+        "Raise epsilon or steps, or lower the rate."
+    )
+
+
+def test_what_was_not_replaced_is_no_end_of_the_candidates():
+    made = poisoned(perturbation=FGSM(epsilon=4), retry=False)
+    assert made.report.warnings[0] == (
+        f"{made.report.poisoned} of 10 images could be poisoned: those that were dropped were not "
+        "replaced. Raise epsilon or steps, or allow retry."
+    )
+    strict = poisoned(rate=0.5, required_views=0.75, retry=False)
+    assert "or lower required_views, or allow retry." in strict.report.warnings[0]
 
 
 def test_views_can_be_required_and_a_low_share_is_warned_of():
@@ -228,6 +241,9 @@ def test_distortion_is_what_the_formulas_say():
         ({"trigger": Patch(size=9)}, "expected at most 8 pixels"),
         ({"perturbation": FGSM(epsilon=1), "teacher": stubborn(), "retry": False},
          "not one of 4 crafted images fools the teacher. Raise epsilon"),
+        ({"perturbation": PGD(epsilon=24, margin=0.0), "required_views": 1.0, "retry": False},
+         "not one of 4 crafted images can be used: too few augmented views fool the teacher (4). "
+         "Raise margin, epsilon or views, or lower required_views, or choose another target"),
     ],
 )  # fmt: skip
 def test_bad_orders_are_refused(settings, words):
