@@ -9,7 +9,7 @@ from pathlib import Path
 
 from analysis.errors import DistillscopeError
 from analysis.store.study import Study
-from analysis.store.summary import StudySummary
+from analysis.store.summary import StudySummary, damaged
 from analysis.store.workspace import Workspace
 from analysis.study.null import StudentNulls, find_nulls
 from dashboard import thumbnails
@@ -46,6 +46,8 @@ def _run(workspace: Workspace, summary: StudySummary) -> Run:
         nulls = _nulls(path, study_stamp(path)) if summary.references else {}
     except DistillscopeError:  # it was taken away just now
         nulls = {}
+    except Exception as error:  # one study never takes the list away from the others
+        return Run(summary=damaged(summary.folder, error))
     return Run(summary=summary, nulls=nulls)
 
 

@@ -7,12 +7,14 @@ reader, so a study is changed by adding files and replacing the manifest.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from analysis.digest import digest_json
 from analysis.errors import StudyError
@@ -144,6 +146,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise StudyError(
             f"{path} is damaged ({type(error).__name__}: {error})", remedy="compute it again"
         ) from error
+    _check_types(path, manifest)
     _check_files(path, manifest)
     _check_content(path, manifest)
     return manifest
@@ -201,6 +204,50 @@ def _cost(cost: Mapping[str, Any] | None, latency: Mapping[str, Any]) -> ModelCo
     return None if cost is None else ModelCost(**cost, **latency)
 
 
+_LARGEST = 2.0**63
+
+
+def is_number(value: Any) -> bool:
+    """Whether ``value`` is a finite number that arithmetic can take; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether ``value``, as JSON holds it, is what a record declares as ``hint``."""
+    if isinstance(hint, UnionType):
+        return any(_fits(value, one) for one in get_args(hint))
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if hint in (int, float):
+        return is_number(value) and (hint is float or isinstance(value, int))
+    if not isinstance(value, get_origin(hint) or hint):
+        return False
+    return not dataclasses.is_dataclass(hint) or _misfit(value) is None
+
+
+@functools.cache
+def _hints(record: type) -> Mapping[str, Any]:
+    return get_type_hints(record)
+
+
+def _misfit(record: Any) -> str | None:
+    """The first field of a record that does not hold what it declares, or None."""
+    hints = _hints(record.__class__).items()
+    return next((name for name, hint in hints if not _fits(getattr(record, name), hint)), None)
+
+
+def _check_types(path: Path, manifest: Manifest) -> None:
+    """Refuse what is not of the type that the records declare: JSON could hold anything."""
+    named = ("config", "arrays", "samples", "weights", "thumbnails", "stored", "records")
+    wrong = next((name for name in named if not isinstance(getattr(manifest, name), dict)), None)
+    parts = (manifest.models, manifest.image_sets, manifest.conditions)
+    for key, record in (item for part in parts for item in part.items()):
+        if wrong is None and (misfit := _misfit(record)) is not None:
+            wrong = f"{misfit} of {key[:80]!r}"
+    if wrong is not None:
+        raise StudyError(f"{path} is damaged: {wrong}", remedy="compute it again")
+
+
 def _check_files(path: Path, manifest: Manifest) -> None:
     parts = (manifest.arrays, manifest.samples, manifest.weights, manifest.thumbnails)
     for name in (name for part in parts for name in part.values()):
@@ -222,8 +269,6 @@ def _check_content(path: Path, manifest: Manifest) -> None:
         and all(name == model.name for name, model in manifest.models.items())
         and CLEAN in manifest.conditions
         and "inspection" in manifest.image_sets
-        and isinstance(manifest.records, dict)
-        and isinstance(manifest.config, dict)
     )
     if not good:
         raise StudyError(f"{path} is damaged", expected="a teacher, images and records")
@@ -238,9 +283,14 @@ def _anything(value: Any) -> bool:
 
 def _measured(value: Any) -> bool:
     return isinstance(value, dict) and all(
-        item is None or (isinstance(item, dict) and set(item) == _INTERVAL)
+        item is None or (isinstance(item, dict) and set(item) == _INTERVAL and _numbers(item))
         for item in value.values()
     )
+
+
+def _numbers(item: Mapping[str, Any]) -> bool:
+    bounds = (item["low"], item["high"])
+    return is_number(item["value"]) and all(end is None or is_number(end) for end in bounds)
 
 
 def _listed(value: Any) -> bool:

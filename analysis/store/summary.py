@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,9 +90,14 @@ def _read(folder: Path, written: int, size: int) -> StudySummary:
         return _summarize(folder, read_manifest(folder))
     except DistillscopeError as error:
         return StudySummary(folder=folder.name, problem=str(error))
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-        said = f"its manifest is damaged ({type(error).__name__}). Compute it again"
-        return StudySummary(folder=folder.name, problem=said)
+    except Exception as error:  # whatever a stranger's manifest may hold
+        return damaged(folder.name, error)
+
+
+def damaged(folder: str, error: Exception) -> StudySummary:
+    """The entry of a study whose manifest could be read, but not understood."""
+    said = f"its manifest is damaged ({type(error).__name__}). Compute it again"
+    return StudySummary(folder=folder, problem=said)
 
 
 def _summarize(folder: Path, manifest: Manifest) -> StudySummary:
@@ -141,8 +145,8 @@ def _values(manifest: Manifest, model: str) -> dict[str, Interval]:
     for measure, condition in HEADLINE.items():
         record = manifest.records.get(f"measures/{model}/{condition}", {}).get(measure)
         value = Interval.from_json(record)
-        if value is not None and _is_number(value.value):
-            whole = _is_number(value.low) and _is_number(value.high)
+        if value is not None:
+            whole = value.low is not None and value.high is not None
             found[measure] = value if whole else Interval(value.value)
     return found
 
@@ -150,10 +154,6 @@ def _values(manifest: Manifest, model: str) -> dict[str, Interval]:
 def _by_measure(rows: list[dict[str, Interval]]) -> dict[str, tuple[float, ...]]:
     found = {key: tuple(row[key].value for row in rows if key in row) for key in HEADLINE}
     return {key: values for key, values in found.items() if values}
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _verdict(manifest: Manifest, student: str) -> str | None:

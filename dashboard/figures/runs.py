@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from analysis.divergence.null import Null
 from analysis.records import Interval
-from analysis.store.summary import HEADLINE, StudentSummary
+from analysis.store.summary import HEADLINE, StudentSummary, StudySummary, damaged
 from dashboard.figures.headline import null_words
 from dashboard.figures.intervals import interval_glyph
 from dashboard.figures.numbers import (
@@ -88,15 +88,27 @@ def runs_head() -> str:
 
 
 def run_row(run: Run, colors: Palette) -> str:
-    """One study as HTML; one that cannot be opened says why."""
+    """One study as HTML; one that cannot be opened, or drawn, says why."""
     summary = run.summary
     if not summary.usable:
-        return (
-            '<div class="ds-run"><div></div><div class="ds-run-broken">'
-            f'<span class="ds-strong">{escaped(summary.folder)}</span>'
-            f'<div class="ds-sub"><span class="ds-alarm">Cannot be opened.</span> '
-            f"{escaped(summary.problem, 300)}</div></div></div>"
-        )
+        return _broken_row(summary)
+    try:
+        return _whole_row(run, colors)
+    except Exception as error:  # one study never takes the list away from the others
+        return _broken_row(damaged(summary.folder, error))
+
+
+def _broken_row(summary: StudySummary) -> str:
+    return (
+        '<div class="ds-run"><div></div><div class="ds-run-broken">'
+        f'<span class="ds-strong">{escaped(summary.folder)}</span>'
+        f'<div class="ds-sub"><span class="ds-alarm">Cannot be opened.</span> '
+        f"{escaped(summary.problem, 300)}</div></div></div>"
+    )
+
+
+def _whole_row(run: Run, colors: Palette) -> str:
+    summary = run.summary
     tags = "".join(f'<span class="ds-tag">{escaped(tag)}</span>' for tag in summary.tags)
     title = "" if summary.title == summary.folder else escaped(summary.title)
     labeled = "" if summary.labeled else ", no labels"

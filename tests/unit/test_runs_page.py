@@ -91,6 +91,29 @@ def test_every_study_is_listed_the_newest_first(open_runs: Open) -> None:
     assert at.checkbox(key="run_broken").disabled
 
 
+def test_a_study_that_fails_while_it_is_drawn_leaves_the_others(
+    open_runs: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dashboard.figures import runs as rows
+
+    drawn = rows._pictures
+
+    def fails(run: Any) -> str:
+        if run.summary.folder == "b":
+            raise TypeError
+        return drawn(run)
+
+    def no_nulls(*_: Any) -> None:
+        raise OverflowError
+
+    monkeypatch.setattr(rows, "_pictures", fails)
+    monkeypatch.setattr("dashboard.loading_runs._nulls", no_nulls)
+    at = open_runs()
+    assert listed(at) == ["a"]
+    assert "damaged (TypeError)" in text_of(at)
+    assert "damaged (OverflowError)" in text_of(at)
+
+
 def test_numbers_stand_in_front_of_their_null(open_runs: Open) -> None:
     shown = text_of(open_runs())
     evil = shown[shown.index("evil") :]

@@ -6,15 +6,37 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from analysis.errors import InputError, StorageError
+from analysis.errors import InputError, StorageError, StudyError
 from analysis.records import Interval
 from analysis.store.study import Study
 from analysis.store.tags import MAX_TAGS, load_tags
 from analysis.store.workspace import HERE, Workspace
 from tests.workspaces import put_study
+
+_AGREEMENT = ("records", "measures/alpha/clean", "agreement")
+DAMAGES: tuple[tuple[tuple[str, ...], Any], ...] = (
+    (("image_sets", "inspection", "n"), "12"),
+    (("image_sets", "inspection", "n"), None),
+    (("image_sets", "inspection", "n"), 1.5),
+    (("image_sets", "inspection", "n"), True),
+    (("image_sets", "inspection", "labeled"), 1),
+    (("image_sets", "inspection", "source"), []),
+    (("models", "teacher", "spec"), 5),
+    (("models", "alpha", "spec"), None),
+    (("models", "alpha", "epoch"), "3"),
+    (("models", "alpha", "cost"), {"parameters": "many", "macs": 1}),
+    (("conditions", "clean", "n"), None),
+    (_AGREEMENT, {"value": "0.9", "low": 0.8, "high": 1.0}),
+    (_AGREEMENT, {"value": 0.9, "low": [], "high": 1.0}),
+    (_AGREEMENT, {"value": 10**400, "low": None, "high": None}),
+    (("arrays",), []),
+    (("stored",), 5),
+    (("config",), None),
+)
 
 
 @pytest.fixture
@@ -74,7 +96,7 @@ def test_damaged_studies_are_listed_with_the_reason(workspace: Workspace) -> Non
         (workspace.root / name).mkdir()
         (workspace.root / name / "study.json").write_text(text)
     data = json.loads((workspace.root / "first" / "study.json").read_text())
-    data["records"]["measures/alpha/clean"]["agreement"] = {"value": "x", "low": 0, "high": 1}
+    data["records"]["measures/alpha/clean"]["agreement"] = {"value": 0.5, "low": 0, "high": None}
     data["records"]["audit/alpha"] = "bad"
     (put_study(workspace.root, "strange") / "study.json").write_text(json.dumps(data))
     put_study(workspace.root, "a name with a \\")
@@ -85,8 +107,26 @@ def test_damaged_studies_are_listed_with_the_reason(workspace: Workspace) -> Non
         assert not entries[name].usable
     assert "schema 99" in str(entries["newer"].problem)
     assert "Rename it" in str(entries["a name with a \\"].problem)
-    assert entries["strange"].students[0].values == {}
+    assert entries["strange"].students[0].values == {"agreement": Interval(0.5)}
     assert entries["strange"].students[0].verdict is None
+
+
+@pytest.mark.parametrize(("keys", "value"), DAMAGES)
+def test_a_value_of_another_type_is_a_reason(
+    workspace: Workspace, keys: tuple[str, ...], value: Any
+) -> None:
+    path = workspace.root / "first" / "study.json"
+    data = json.loads(path.read_text())
+    place = data
+    for key in keys[:-1]:
+        place = place[key]
+    place[keys[-1]] = value
+    path.write_text(json.dumps(data))
+    with pytest.raises(StudyError, match="is damaged"):
+        Study.open(path.parent)
+    entries = {entry.folder: entry for entry in workspace.summaries()}
+    assert "is damaged" in str(entries["first"].problem)
+    assert entries["second"].usable
 
 
 def test_a_summary_follows_its_study(workspace: Workspace) -> None:
