@@ -7,7 +7,7 @@ was even when a writer replaces the manifest. Nothing in a study is executable.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,9 @@ from analysis.records import (
 from analysis.store.manifest import Manifest, read_manifest
 
 _KINDS = frozenset("biufU")
+MAX_TABLE_BYTES = 1 << 30
+"""What the rows or the pictures of one condition may take in memory."""
+_PIECE = 4096
 
 
 @dataclass(frozen=True)
@@ -222,13 +225,12 @@ class Study:
                 f"{model!r} was not measured on condition {condition!r}",
                 remedy="compute it with: compare or add",
             )
-        path = self.file(name)
-        try:
-            return pq.read_table(path)
-        except (OSError, pa.ArrowException) as error:
-            raise StudyError(
-                f"{path} cannot be read ({type(error).__name__})", remedy="compute it again"
-            ) from error
+        return read_rows(self.file(name), self._covered(condition))
+
+    def _covered(self, condition: str) -> int | None:
+        """How many images ``condition`` covers by the manifest; None for what is no condition."""
+        known = self.conditions.get(condition)
+        return None if known is None else known.n
 
     def trace(self, model: str, condition: str = CLEAN) -> Trace:
         """Return what ``model`` answered on ``condition``; arrays are memory-mapped."""
@@ -329,12 +331,50 @@ class Study:
         name = self.manifest.thumbnails.get(condition)
         if name is None:
             raise StudyError(f"{self.path} holds no thumbnails of {condition!r}")
-        return Thumbnails.read(self.file(name))
+        return Thumbnails.read(self.file(name), self._covered(condition))
 
 
 def open_study(path: str | Path) -> Study:
     """Open the study in folder ``path``; raises :class:`StudyError` when it is none."""
     return Study.open(path)
+
+
+def read_rows(path: Path, rows: int | None, columns: Sequence[str] | None = None) -> pa.Table:
+    """Return the Parquet file ``path`` of a study, or the ``columns`` of it.
+
+    A few bytes can stand for millions of rows, so what the file says of itself is looked at
+    before anything is read, and it is read piece by piece. Raises :class:`StudyError` when it
+    cannot be read, does not have ``rows`` rows, or would take more than :data:`MAX_TABLE_BYTES`.
+    """
+    try:
+        with pq.ParquetFile(path, memory_map=True) as file:
+            said = file.metadata
+            if rows is not None and said.num_rows != rows:
+                raise StudyError(
+                    f"{path} has {said.num_rows} rows", expected=f"{rows}, as the manifest says",
+                    remedy="compute it again",
+                )  # fmt: skip
+            groups = range(said.num_row_groups)
+            _check_bytes(path, sum(said.row_group(group).total_byte_size for group in groups))
+            pieces, size = [], 0
+            for piece in file.iter_batches(_PIECE, columns=columns):
+                pieces.append(piece)
+                size += piece.nbytes
+                _check_bytes(path, size)
+            schema = pieces[0].schema if pieces else file.schema_arrow
+            table = pa.Table.from_batches(pieces, schema)
+            return table if columns is None else table.select(list(columns))
+    except (OSError, KeyError, pa.ArrowException) as error:
+        raise StudyError(
+            f"{path} cannot be read ({type(error).__name__})", remedy="compute it again"
+        ) from error
+
+
+def _check_bytes(path: Path, size: int) -> None:
+    if size > MAX_TABLE_BYTES:
+        raise StudyError(
+            f"{path} holds more than {MAX_TABLE_BYTES >> 20} MiB", remedy="compute it again"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,14 +385,12 @@ class Thumbnails:
     pictures: pa.ChunkedArray
 
     @classmethod
-    def read(cls, path: Path) -> Thumbnails:
-        """Read the thumbnails that lie in the Parquet file ``path``."""
-        try:
-            table = pq.read_table(path, columns=["sample_id", "webp"], memory_map=True)
-            ids = {name: row for row, name in enumerate(table["sample_id"].to_pylist())}
-        except (OSError, KeyError, pa.ArrowException) as error:
-            raise StudyError(f"{path} cannot be read ({type(error).__name__})") from error
-        return cls(ids, table["webp"])
+    def read(cls, path: Path, rows: int | None = None) -> Thumbnails:
+        """Read the thumbnails that lie in the Parquet file ``path``; raises as `read_rows`."""
+        table = read_rows(path, rows, ("sample_id", "webp"))
+        return cls(
+            {name: row for row, name in enumerate(table["sample_id"].to_pylist())}, table["webp"]
+        )
 
     def __contains__(self, sample_id: object) -> bool:
         return sample_id in self.ids

@@ -344,7 +344,9 @@ def with_condition(tiny_study: Path, folder: Path) -> Path:
             other = name.replace("/clean", "/again")
             pq.write_table(pq.read_table(copy / name).slice(0, 100), copy / other)
             manifest["samples"][key.replace("/clean", "/again")] = other
-        manifest["thumbnails"]["again"] = manifest["thumbnails"]["clean"]
+        pictures = pq.read_table(copy / manifest["thumbnails"]["clean"])
+        manifest["thumbnails"]["again"] = f"thumbnails/{0:064x}.parquet"
+        pq.write_table(pictures.slice(0, 100), copy / manifest["thumbnails"]["again"])
         clean = manifest["conditions"]["clean"]
         changes = {"name": "Again <b>", "slug": "again", "n": 100, "covers_all": False}
         manifest["conditions"]["again"] = {**clean, **changes}

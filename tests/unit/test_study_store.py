@@ -7,15 +7,18 @@ import json
 import multiprocessing
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from analysis.errors import BusyError, InputError, StudyError
 from analysis.records import CLEAN, Condition, ImageSetCard, ModelCost, Student
 from analysis.store import Study, StudyWriter, delete_orphans, writing
 from analysis.store.manifest import SCHEMA_VERSION, Manifest, read_manifest
+from analysis.store.study import Thumbnails, read_rows
 
 IDS = np.array(["inspection/0", "inspection/<b>&amp;", "inspection/2"])
 
@@ -255,6 +258,48 @@ def test_unknown_names_suggest_the_nearest(tmp_path: Path) -> None:
         opened.samples("s", "trigger")
     with pytest.raises(StudyError, match="no array 'nothing'"):
         opened.array("nothing")
+
+
+def test_tables_of_another_length_are_refused_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = publish(tmp_path / "study")
+    many = 300_000
+    bomb = pa.table({"sample_id": ["x"] * many, "webp": [b"y"] * many})
+    for name in ("samples/s/clean.parquet", f"thumbnails/{'0' * 64}.parquet"):
+        (study.path / name).parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(bomb, study.path / name, compression="zstd")
+    assert (study.path / name).stat().st_size < 10_000
+    pictured = dataclasses.replace(study.manifest, thumbnails={CLEAN: name})
+    read: list[Any] = []
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", lambda *a, **_: read.append(a))
+    for ask in (lambda: study.samples("s"), Study(study.path, pictured).thumbnails):
+        with pytest.raises(StudyError, match="has 300000 rows; expected 3, as the manifest says"):
+            ask()
+    assert not read
+
+
+@pytest.mark.parametrize("dictionary", [True, False])
+def test_tables_that_grow_too_large_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dictionary: bool
+) -> None:
+    path = tmp_path / "pictures.parquet"
+    table = pa.table({"sample_id": [str(n) for n in range(9000)], "webp": [b"y" * 500] * 9000})
+    pq.write_table(table, path, compression="zstd", use_dictionary=dictionary)
+    assert path.stat().st_size < 200_000
+    monkeypatch.setattr("analysis.store.study.MAX_TABLE_BYTES", 4 << 20)
+    with pytest.raises(StudyError, match="holds more than 4 MiB"):
+        Thumbnails.read(path, 9000)
+    monkeypatch.setattr("analysis.store.study.MAX_TABLE_BYTES", 8 << 20)
+    assert Thumbnails.read(path, 9000).webp("8999") == b"y" * 500
+
+
+def test_tables_without_rows_or_columns(tmp_path: Path) -> None:
+    path = tmp_path / "pictures.parquet"
+    pq.write_table(pa.table({"sample_id": pa.array([], pa.string())}), path)
+    assert read_rows(path, 0).schema.names == ["sample_id"]
+    with pytest.raises(StudyError, match="cannot be read"):
+        Thumbnails.read(path, 0)
 
 
 def test_the_manifest_round_trips_through_json(tmp_path: Path) -> None:
