@@ -33,7 +33,7 @@ class Run:
 
 
 def load_runs(workspace: Workspace) -> tuple[Run, ...]:
-    """All studies of ``workspace``, the newest first; pictures of them can be asked for."""
+    """All studies of ``workspace``, the newest first."""
     return tuple(_run(workspace, summary) for summary in workspace.summaries())
 
 
@@ -41,7 +41,6 @@ def _run(workspace: Workspace, summary: StudySummary) -> Run:
     if not summary.usable:
         return Run(summary=summary)
     path = workspace.root / summary.folder
-    thumbnails.remember_as(summary.digest, path)
     try:
         nulls = _nulls(path, study_stamp(path)) if summary.references else {}
     except DistillscopeError:  # it was taken away just now
@@ -49,6 +48,15 @@ def _run(workspace: Workspace, summary: StudySummary) -> Run:
     except Exception as error:  # one study never takes the list away from the others
         return Run(summary=damaged(summary.folder, error))
     return Run(summary=summary, nulls=nulls)
+
+
+def offer_pictures(workspace: Workspace, runs: Iterable[Run]) -> None:
+    """Let pictures of ``runs``, which a page is about to list, be asked for."""
+    thumbnails.remember_all(
+        (run.summary.digest, workspace.root / run.summary.folder)
+        for run in runs
+        if run.summary.usable
+    )
 
 
 @functools.lru_cache(maxsize=256)

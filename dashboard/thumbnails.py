@@ -7,6 +7,8 @@ and never becomes part of a path.
 from __future__ import annotations
 
 import functools
+import threading
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -25,8 +27,9 @@ PREFIX = "/distillscope/thumb/"
 _LASTING = "private, max-age=31536000, immutable"
 _VERSION = 16
 _MOST_OPENED = 256
-# Studies that pages of this server have shown, by the start of their digest.
+# Studies that pages of this server have shown, by the start of their digest; the latest last.
 _opened: dict[str, Path] = {}
+_changing = threading.Lock()
 
 
 def thumbnail_url(sample_id: str, condition: str = CLEAN, version: str = "") -> str:
@@ -42,21 +45,40 @@ def thumbnail_template(condition: str, version: str) -> str:
 
 def remember(study: Study) -> None:
     """Let the route hand out pictures of ``study``, which a page shows."""
-    remember_as(study.digest, study.path)
+    remember_all([(study.digest, study.path)])
 
 
-def remember_as(digest: str, path: Path) -> None:
-    """Let the route hand out pictures of the study in ``path``, whose digest is known already."""
-    _opened[digest[:_VERSION]] = path
-    while len(_opened) > _MOST_OPENED:
-        del _opened[next(iter(_opened))]
+def remember_all(studies: Iterable[tuple[str, Path]]) -> None:
+    """Let the route hand out pictures of all ``studies``, each a digest and a folder.
+
+    What no page has shown for longest goes, but none of these, however many they are.
+    """
+    shown = {digest[:_VERSION]: path for digest, path in studies}
+    with _changing:
+        for version, path in shown.items():
+            _opened.pop(version, None)
+            _opened[version] = path
+        for version in list(_opened)[: -max(_MOST_OPENED, len(shown))]:
+            del _opened[version]
 
 
 def thumbnail_route(study_dir: Path | None) -> Route:
     """The route for the study in ``study_dir`` and those that pages opened beside it.
 
-    Unknown studies, ids and conditions are 404.
+    Unknown studies, ids and conditions are 404: an address that names a study gets pictures of
+    that one or none, because it may be cached for long.
     """
+
+    @functools.lru_cache(maxsize=1)
+    def served(path: Path, stamp: tuple[int, int]) -> str:
+        return Study.open(path).digest[:_VERSION]
+
+    def place(version: str) -> Path:
+        if version in _opened:
+            return _opened[version]
+        if study_dir is None or (version and version != served(study_dir, study_stamp(study_dir))):
+            raise LookupError
+        return study_dir
 
     @functools.lru_cache(maxsize=16)
     def opened(path: Path, condition: str, stamp: tuple[int, int]) -> tuple[Thumbnails, np.ndarray]:
@@ -64,15 +86,14 @@ def thumbnail_route(study_dir: Path | None) -> Route:
         return study.thumbnails(condition), study.condition_ids(condition)
 
     def respond(request: Request) -> Response:
+        version = request.query_params.get("v", "")
         try:
-            path = _opened.get(request.query_params.get("v", ""), study_dir)
-            if path is None:
-                raise LookupError
+            path = place(version)
             thumbnails, ids = opened(path, request.path_params["condition"], study_stamp(path))
             picture = thumbnails.webp(_sample_id(request, ids))
         except (DistillscopeError, LookupError, OSError, pa.ArrowException):
             return PlainTextResponse("No such picture.\n", status_code=404)
-        lasting = _LASTING if "v" in request.query_params else "no-cache"
+        lasting = _LASTING if version else "no-cache"
         return Response(picture, media_type="image/webp", headers={"cache-control": lasting})
 
     return Route(PREFIX + "{condition}", respond, methods=["GET"])

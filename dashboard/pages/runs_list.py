@@ -12,7 +12,7 @@ from analysis.store.workspace import Workspace
 from dashboard import messages
 from dashboard.figures.numbers import count_of, markdown
 from dashboard.figures.runs import run_row, runs_head
-from dashboard.loading_runs import Run, all_tags, chosen
+from dashboard.loading_runs import Run, all_tags, chosen, offer_pictures
 from dashboard.theme import palette
 
 PAGE = 20
@@ -49,9 +49,11 @@ def show_list(workspace: Workspace, runs: Sequence[Run]) -> None:
         )
         return
     colors = palette(st.context.theme.type)
+    listed = found[: st.session_state.get(_COUNT, PAGE)]
+    offer_pictures(workspace, listed)
     with st.container(key="runs_list", gap=None):
         _line(None, runs_head())
-        for run in found[: st.session_state.get(_COUNT, PAGE)]:
+        for run in listed:
             _line(run, run_row(run, colors))
     _more(len(found))
 

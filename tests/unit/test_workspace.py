@@ -179,6 +179,32 @@ def test_pictures_come_from_the_study_that_a_page_opened(
     assert ask(app, address)[1]["content-type"] == "image/webp"
 
 
+def test_an_address_of_a_study_never_gets_pictures_of_another(
+    space: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(thumbnails, "_opened", {})
+    study, other = Study.open(space / "a"), Study.open(space / "b")
+    app = Starlette(routes=[thumbnails.thumbnail_route(space / "a")])
+    sample = str(study.condition_ids("clean")[0])
+    addresses = [thumbnails.thumbnail_url(sample, version=one.digest) for one in (study, other)]
+    assert [ask(app, address)[0] for address in addresses] == [200, 404]
+    assert ask(app, thumbnails.thumbnail_url(sample))[0] == 200
+    thumbnails.remember(other)
+    assert [ask(app, address)[0] for address in addresses] == [200, 200]
+
+
+def test_studies_that_a_page_lists_stay_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thumbnails, "_opened", {})
+    names = [f"{number:016x}" for number in range(thumbnails._MOST_OPENED + 50)]
+    thumbnails.remember_all((name, Path(name)) for name in names)
+    assert list(thumbnails._opened) == names
+    thumbnails.remember_all([(names[0], Path("again"))])
+    assert len(thumbnails._opened) == thumbnails._MOST_OPENED
+    assert thumbnails._opened[names[0]] == Path("again")
+    thumbnails.remember_all((f"new{number}", Path("new")) for number in range(200))
+    assert names[0] in thumbnails._opened
+
+
 def test_a_folder_of_studies_or_an_empty_one_is_a_workspace(space: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "other").mkdir()
