@@ -231,10 +231,19 @@ def _named(name: str | None) -> str | None:
 
 
 def nothing_to_show() -> bool:
-    """Whether the workspace is without a study, so that there is nothing to look at yet."""
+    """Whether the workspace is without a study, so that there is nothing to look at yet.
+
+    One that a sweep made counts where it is asked for.
+    """
     root = os.environ.get(loading.WORKSPACE_VARIABLE)
     served = os.environ.get(loading.STUDY_VARIABLE)
-    return not served and root is not None and loading.newest_study(Path(root)) is None
+    if served or root is None or loading.newest_study(Path(root)) is not None:
+        return False
+    try:
+        Workspace(Path(root)).path(_asked()[0].get("study", ""))
+    except DistillscopeError:
+        return True
+    return False
 
 
 def _asked() -> tuple[Mapping[str, str], bool]:

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from analysis.errors import DistillscopeError, StudyError
 from analysis.records import CLEAN, TEACHER, Projection
+from analysis.store.manifest import MANIFEST
 from analysis.store.study import Study
 from analysis.store.workspace import Workspace
 from analysis.study.between import answers_between, overlap_between
@@ -111,11 +112,11 @@ def served_path() -> Path:
 
 
 def newest_study(workspace: Path) -> Path | None:
-    """Folder of the study in ``workspace`` that was written last, or None."""
+    """Folder of the study in ``workspace`` that was written last, or None; none of a sweep."""
     written = {}
-    for path in workspace.glob("*/study.json"):
+    for path in (workspace / name for name in Workspace(workspace).names()):
         with contextlib.suppress(OSError):
-            written[path.parent] = path.stat().st_mtime_ns
+            written[path] = (path / MANIFEST).stat().st_mtime_ns
     return max(written, key=written.__getitem__) if written else None
 
 

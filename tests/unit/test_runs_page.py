@@ -418,6 +418,22 @@ def test_both_other_ways_lead_to_the_lab(landing: AppTest, key: str, kind: str) 
         assert held["inputs", "halves"] == ["both", "none"]
 
 
+@pytest.mark.parametrize(("asked", "title"), [("rates/a", "overview"), ("rates/b", "landing")])
+def test_a_workspace_of_sweeps_alone_shows_the_study_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str, title: str
+) -> None:
+    from dashboard import app, context
+
+    put_study(tmp_path / "only" / "rates", "a")
+    if asked == "rates/b":  # what leads out of the workspace is no study of it
+        (tmp_path / "only" / "link").symlink_to(put_study(tmp_path, "outside"))
+    sweep(tmp_path / "only" / "rates")
+    monkeypatch.delenv(STUDY_VARIABLE, raising=False)
+    monkeypatch.setenv(WORKSPACE_VARIABLE, str(tmp_path / "only"))
+    monkeypatch.setattr(context.st, "session_state", {context._FOLLOWED: {"study": asked}})
+    assert app.shown_pages()["Overview"].__name__ == f"dashboard.pages.{title}"
+
+
 def test_with_a_study_the_first_steps_are_gone(
     space: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
