@@ -105,11 +105,18 @@ def examined(form: Form, board: Board, filled: Filled, plan: Plan, asking: Askin
 
 
 def being_made(board: Board) -> list[str]:
-    """Names that jobs which are not over will write to."""
+    """Names that jobs which are not over will write to.
+
+    Of a job that has no plan any more, because its study is gone, that is its own name.
+    """
     names: list[str] = []
     for job in board.jobs():
-        if not job.over:
+        if job.over:
+            continue
+        try:
             names += plan_of(job.order, board.workspace).makes
+        except DistillscopeError:
+            names.append(job.order.name)
     return names
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from dashboard.jobs.forms import FORMS
 from dashboard.jobs.options import as_settings, command_options, written
 from dashboard.jobs.orders import check_name, check_new, plan_of
 from dashboard.jobs.record import Order
-from dashboard.pages.lab_filled import studies
+from dashboard.pages.lab_filled import being_made, studies
 from dashboard.pages.lab_form import command_lines
 from tests.job_orders import tiny_experiment
 from tests.workspaces import put_study
@@ -163,6 +164,20 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "fresh").symlink_to("/nowhere")
     with pytest.raises(InputError, match="fresh is there already"):
         check_new(plan, tmp_path)
+
+
+def test_a_job_whose_study_is_gone_keeps_no_other_from_starting(tmp_path: Path) -> None:
+    put_study(tmp_path, "there")
+    orders = [compare(), Order(kind="audit", name="gone", values={"inputs": {"study": "gone"}})]
+    waiting: Any = SimpleNamespace(
+        workspace=tmp_path,
+        jobs=lambda: [SimpleNamespace(over=False, order=order) for order in reversed(orders)],
+    )
+    assert being_made(waiting) == ["gone", "new"]
+    plan = plan_of(
+        Order(kind="audit", name="there", values={"inputs": {"study": "there"}}), tmp_path
+    )
+    check_new(plan, tmp_path, being_made(waiting))
 
 
 def test_halves_are_known_ones(tmp_path: Path) -> None:
