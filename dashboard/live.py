@@ -95,7 +95,11 @@ class Asking:
     failed: list[str] = field(default_factory=list)
 
     def ask(self, request: Request, *, moment: float = MOMENT, limit: float = LIMIT) -> Asked:
-        """Ask, and wait for a moment; what failed before is not asked again by itself."""
+        """Ask, and wait for a moment; what failed before is not asked again by itself.
+
+        An answer that came after its moment is handed out once, at the next draw: the service
+        forgets what does not last, and asking again could be too slow each time.
+        """
         digest = request.digest()
         failed: dict[str, DistillscopeError] = st.session_state.setdefault(_FAILED, {})
         tickets: dict[str, Ticket] = st.session_state.setdefault(_TICKETS, {})
@@ -106,6 +110,10 @@ class Asking:
         if digest in failed:
             self.failed.append(digest)
             return Asked(error=failed[digest])
+        _forget_older(tickets, request.kind, digest)
+        if held is not None and held.done and not held.replaced:
+            del tickets[digest]
+            return Asked(answer=held.answer, ticket=held)
         try:
             ticket = service().ask(request, session=session(), limit=limit)
         except DistillscopeError as error:
@@ -125,6 +133,14 @@ class Asking:
     def wait_for_answers(self, key: str) -> None:
         """Draw the fragment again once something asked here is there."""
         waiting(key, self.pending)
+
+
+def _forget_older(tickets: dict[str, Ticket], kind: str, digest: str) -> None:
+    """Drop answers of this ``kind`` that nobody fetched and that may not hold any more."""
+    for other, ticket in list(tickets.items()):
+        lasting = ticket.request.lasting
+        if other != digest and ticket.done and ticket.request.kind == kind and not lasting:
+            del tickets[other]
 
 
 def try_again() -> None:
