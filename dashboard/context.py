@@ -51,7 +51,12 @@ class View:
     @property
     def key(self) -> str:
         """Identity of what is shown, for caches."""
-        return f"{self.study.digest}/{self.selection.filter_key}"
+        return f"{self.version}/{self.selection.filter_key}"
+
+    @property
+    def version(self) -> str:
+        """Identity of the study's files, for caches."""
+        return loading.study_version(self.study)
 
     @property
     def left(self) -> str:
@@ -67,14 +72,14 @@ class View:
         """The student's measures over all images of a condition, against the left model."""
         chosen = self.selection
         names = (chosen.left, chosen.student, condition or chosen.condition)
-        return _measures((self.study.digest, *names), self.study)
+        return _measures((self.version, *names), self.study)
 
     def picture(self, sample_id: str, condition: str | None = None) -> str | None:
         """Address of the picture of a sample, or None where the study holds no pictures."""
         slug = condition or self.selection.condition
         if slug not in self.study.manifest.thumbnails:
             return None
-        return thumbnail_url(sample_id, slug, self.study.digest)
+        return thumbnail_url(sample_id, slug, self.version)
 
     def without(self, part: str) -> Pair:
         """The rows that the cross-filter leaves when its ``part`` (a field) is taken off."""
@@ -83,7 +88,7 @@ class View:
         off: dict[str, Any] = {part: None}
         selection = dataclasses.replace(self.selection, **off)
         mask, _ = _mask(
-            self.study.digest, selection.filter_key,
+            self.version, selection.filter_key,
             (selection, self.study, self.all, self.projection),
         )  # fmt: skip
         return self.all.rows(mask)
@@ -94,7 +99,7 @@ class View:
         selection = self.selection
         if selection.condition == CLEAN:
             return self.all
-        return _pair((self.study.digest, selection.left, selection.student, CLEAN), self.study)
+        return _pair((self.version, selection.left, selection.student, CLEAN), self.study)
 
     @property
     def table(self) -> pa.Table:
@@ -157,12 +162,12 @@ def _table(key: tuple[str, str, str, str], _rows: tuple[Study, Selection, Pair])
 
 
 def _key(study: Study, selection: Selection) -> tuple[str, str, str, str]:
-    return (study.digest, selection.left, selection.student, selection.condition)
+    return (loading.study_version(study), selection.left, selection.student, selection.condition)
 
 
 @st.cache_resource(max_entries=24, show_spinner=False)
 def _mask(
-    digest: str, filter_key: str, _view: tuple[Selection, Study, Pair, Projection | None]
+    version: str, filter_key: str, _view: tuple[Selection, Study, Pair, Projection | None]
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     selection, study, pair, projection = _view
     key = _key(study, selection)
@@ -188,7 +193,7 @@ def open_view() -> View:
     key = _key(study, selection)
     pair = _pair(key, study)
     projection = _projection(key, selection.layer, study)
-    mask, more = _mask(study.digest, selection.filter_key, (selection, study, pair, projection))
+    mask, more = _mask(key[0], selection.filter_key, (selection, study, pair, projection))
     return View(
         study=study,
         selection=selection,

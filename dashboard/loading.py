@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from analysis.digest import digest_strings
 from analysis.errors import DistillscopeError, StudyError
 from analysis.records import CLEAN, TEACHER, Projection
 from analysis.store.manifest import MANIFEST
@@ -126,6 +127,19 @@ def study_path(name: str | None) -> Path:
     Raises :class:`StudyError` for what is no study there: a name is never taken as a path.
     """
     return served_path() if name is None else Workspace(workspace_path()).path(name)
+
+
+def study_version(study: Study) -> str:
+    """What caches know the files of ``study`` by, which its digest does not cover all of."""
+    return version_in(study.path, study.manifest.whole)
+
+
+def version_in(path: Path, whole: str) -> str:
+    """:func:`study_version` of the study in ``path`` whose manifest's digest is ``whole``.
+
+    The place counts: a stranger's study can claim any digest.
+    """
+    return digest_strings([str(path), whole])
 
 
 def study_stamp(path: Path) -> tuple[int, int]:

@@ -13,14 +13,18 @@ from analysis.store.summary import StudySummary, damaged
 from analysis.store.workspace import Workspace
 from analysis.study.null import StudentNulls, find_nulls
 from dashboard import thumbnails
-from dashboard.loading import study_stamp
+from dashboard.loading import study_stamp, version_in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A study of the workspace, with the nulls of its students where it holds references."""
+    """A study of the workspace, with the nulls of its students where it holds references.
+
+    ``version`` is what caches know its files by.
+    """
 
     summary: StudySummary
+    version: str = ""
     nulls: Mapping[str, StudentNulls] = field(default_factory=dict)
 
     def matches(self, words: str) -> bool:
@@ -47,15 +51,13 @@ def _run(workspace: Workspace, summary: StudySummary) -> Run:
         nulls = {}
     except Exception as error:  # one study never takes the list away from the others
         return Run(summary=damaged(summary.folder, error))
-    return Run(summary=summary, nulls=nulls)
+    return Run(summary=summary, version=version_in(path, summary.whole), nulls=nulls)
 
 
 def offer_pictures(workspace: Workspace, runs: Iterable[Run]) -> None:
     """Let pictures of ``runs``, which a page is about to list, be asked for."""
     thumbnails.remember_all(
-        (run.summary.digest, workspace.root / run.summary.folder)
-        for run in runs
-        if run.summary.usable
+        (run.version, workspace.root / run.summary.folder) for run in runs if run.summary.usable
     )
 
 

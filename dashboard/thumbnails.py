@@ -21,19 +21,19 @@ from starlette.routing import Route
 from analysis.errors import DistillscopeError
 from analysis.records import CLEAN
 from analysis.store.study import Study, Thumbnails
-from dashboard.loading import study_stamp
+from dashboard.loading import study_stamp, study_version
 
 PREFIX = "/distillscope/thumb/"
 _LASTING = "private, max-age=31536000, immutable"
 _VERSION = 16
 _MOST_OPENED = 256
-# Studies that pages of this server have shown, by the start of their digest; the latest last.
+# Studies that pages of this server have shown, by the start of their version; the latest last.
 _opened: dict[str, Path] = {}
 _changing = threading.Lock()
 
 
 def thumbnail_url(sample_id: str, condition: str = CLEAN, version: str = "") -> str:
-    """Address of a thumbnail; ``version`` (the study's digest) makes it safe to cache."""
+    """Address of a thumbnail; ``version`` (:func:`study_version`) makes it safe to cache."""
     tail = f"&v={version[:_VERSION]}" if version else ""
     return f"{PREFIX}{quote(condition, safe='')}?id={quote(sample_id, safe='')}{tail}"
 
@@ -45,15 +45,16 @@ def thumbnail_template(condition: str, version: str) -> str:
 
 def remember(study: Study) -> None:
     """Let the route hand out pictures of ``study``, which a page shows."""
-    remember_all([(study.digest, study.path)])
+    remember_all([(study_version(study), study.path), (study.digest, study.path)])
 
 
 def remember_all(studies: Iterable[tuple[str, Path]]) -> None:
-    """Let the route hand out pictures of all ``studies``, each a digest and a folder.
+    """Let the route hand out pictures of all ``studies``, each a version and a folder.
 
+    A study's digest does as a version, but what is named by it must not be cached.
     What no page has shown for longest goes, but none of these, however many they are.
     """
-    shown = {digest[:_VERSION]: path for digest, path in studies}
+    shown = {version[:_VERSION]: path for version, path in studies}
     with _changing:
         for version, path in shown.items():
             _opened.pop(version, None)
@@ -70,30 +71,35 @@ def thumbnail_route(study_dir: Path | None) -> Route:
     """
 
     @functools.lru_cache(maxsize=1)
-    def served(path: Path, stamp: tuple[int, int]) -> str:
-        return Study.open(path).digest[:_VERSION]
+    def served(path: Path, stamp: tuple[int, int]) -> tuple[str, str]:
+        study = Study.open(path)
+        return study_version(study)[:_VERSION], study.digest[:_VERSION]
 
     def place(version: str) -> Path:
         if version in _opened:
             return _opened[version]
-        if study_dir is None or (version and version != served(study_dir, study_stamp(study_dir))):
-            raise LookupError
-        return study_dir
+        if study_dir is not None and version in ("", *served(study_dir, study_stamp(study_dir))):
+            return study_dir
+        raise LookupError
 
     @functools.lru_cache(maxsize=16)
-    def opened(path: Path, condition: str, stamp: tuple[int, int]) -> tuple[Thumbnails, np.ndarray]:
+    def opened(
+        path: Path, condition: str, stamp: tuple[int, int]
+    ) -> tuple[Thumbnails, np.ndarray, str]:
         study = Study.open(path)
-        return study.thumbnails(condition), study.condition_ids(condition)
+        version = study_version(study)[:_VERSION]
+        return study.thumbnails(condition), study.condition_ids(condition), version
 
     def respond(request: Request) -> Response:
         version = request.query_params.get("v", "")
         try:
             path = place(version)
-            thumbnails, ids = opened(path, request.path_params["condition"], study_stamp(path))
+            condition = request.path_params["condition"]
+            thumbnails, ids, found = opened(path, condition, study_stamp(path))
             picture = thumbnails.webp(_sample_id(request, ids))
         except (DistillscopeError, LookupError, OSError, pa.ArrowException):
             return PlainTextResponse("No such picture.\n", status_code=404)
-        lasting = _LASTING if version else "no-cache"
+        lasting = _LASTING if version == found else "no-cache"
         return Response(picture, media_type="image/webp", headers={"cache-control": lasting})
 
     return Route(PREFIX + "{condition}", respond, methods=["GET"])

@@ -92,6 +92,11 @@ class Manifest:
         del content["thumbnails"]
         return digest_json([self.schema_version, content])
 
+    @functools.cached_property
+    def whole(self) -> str:
+        """Digest of all content: unlike :meth:`digest`, of samples' and thumbnails' bytes too."""
+        return digest_json([self.schema_version, self._content()])
+
     def extended(self, models: Mapping[str, Student], provenance: Mapping[str, Any]) -> Manifest:
         """The manifest with more ``models``; what ``provenance`` says of them is added."""
         seconds = {**self.provenance.get("seconds", {}), **provenance["seconds"]}

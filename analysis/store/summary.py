@@ -44,15 +44,17 @@ class StudySummary:
     """One folder of a workspace: a study, or what keeps it from being opened (``problem``).
 
     ``folder`` is its name in the workspace, ``title`` the study's own. ``created`` is ISO 8601 in
-    UTC. ``references`` holds the values of the reference students by measure: what honest
-    students of the same teacher show. ``config`` is what the study was asked for. ``conditions``
-    are slugs; ``pictures`` says whether there are thumbnails of the clean images.
+    UTC. ``whole`` is the manifest's, a digest that covers all files. ``references`` holds the
+    values of the reference students by measure: what honest students of the same teacher show.
+    ``config`` is what the study was asked for. ``conditions`` are slugs; ``pictures`` says whether
+    there are thumbnails of the clean images.
     """
 
     folder: str
     title: str = ""
     created: str = ""
     digest: str = ""
+    whole: str = ""
     teacher: str = ""
     architecture: str = ""
     images: int = 0
@@ -109,6 +111,7 @@ def _summarize(folder: Path, manifest: Manifest) -> StudySummary:
         title=manifest.name,
         created=str(manifest.provenance.get("created", "")),
         digest=manifest.digest(),
+        whole=manifest.whole,
         teacher=teacher.spec,
         architecture=teacher.architecture,
         images=card.n,

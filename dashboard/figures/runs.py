@@ -128,7 +128,7 @@ def _pictures(run: Run) -> str:
     summary = run.summary
     if not summary.pictures or summary.images < 1:
         return '<div class="ds-nopicture">no pictures</div>'
-    template = escaped(thumbnail_template("clean", summary.digest), 400)
+    template = escaped(thumbnail_template("clean", run.version), 400)
     count = min(PICTURES, summary.images)
     rows = sorted({(2 * place + 1) * summary.images // (2 * count) for place in range(count)})
     return "".join(

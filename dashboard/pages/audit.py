@@ -124,7 +124,7 @@ def _screening(view: View) -> None:
             found.samples[shown],
             [view.class_names[answer] for answer in found.answers[shown]],
             found.scores[shown].tolist(),
-            lambda sample: thumbnail_url(sample, loading_audit.SCREENING, view.study.digest),
+            lambda sample: thumbnail_url(sample, loading_audit.SCREENING, view.version),
         )
     )
 

@@ -31,7 +31,7 @@ def show(view: View) -> None:
     """Draw the page."""
     if not view.sides.against_teacher:
         messages.note("Layers are compared with the teacher’s, whatever stands on the left.")
-    tables = _tables(view.study.digest, view)
+    tables = _tables(view.version, view)
     table = tables.get(view.selection.condition)
     if table is None:
         _not_measured(view)
@@ -60,8 +60,8 @@ def _tables_of(key: tuple[str, str], _view: View) -> dict[str, LayerTable]:
     return {slug: table for slug, table in found.items() if table is not None}
 
 
-def _tables(digest: str, view: View) -> dict[str, LayerTable]:
-    return _tables_of((digest, view.selection.student), view)
+def _tables(version: str, view: View) -> dict[str, LayerTable]:
+    return _tables_of((version, view.selection.student), view)
 
 
 def _profiles(table: LayerTable) -> Profiles:

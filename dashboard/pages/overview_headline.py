@@ -18,7 +18,7 @@ AUDIT = "audit"
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _nulls(digest: str, student: str, _view: View) -> StudentNulls:
+def _nulls(version: str, student: str, _view: View) -> StudentNulls:
     return find_nulls(_view.study, student)
 
 
@@ -29,7 +29,7 @@ def nulls_of(view: View) -> StudentNulls:
     """
     if not view.sides.against_teacher:
         return StudentNulls()
-    return _nulls(view.study.digest, view.selection.student, view)
+    return _nulls(view.version, view.selection.student, view)
 
 
 def range_of(view: View) -> str:

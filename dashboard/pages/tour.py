@@ -29,7 +29,7 @@ def available(study: Study) -> bool:
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _numbers(digest: str, subject: str, sibling: str | None, _study: Study) -> TourNumbers:
+def _numbers(version: str, subject: str, sibling: str | None, _study: Study) -> TourNumbers:
     return tour_numbers(_study, subject, sibling)
 
 
@@ -44,7 +44,7 @@ def show(view: View) -> None:
     left, right = st.columns([1, 4.2], gap="large")
     with left:
         sibling = _sibling(view)
-        numbers = _numbers(view.study.digest, view.selection.student, sibling, view.study)
+        numbers = _numbers(view.version, view.selection.student, sibling, view.study)
         steps = steps_of(numbers)
         claims = [claim(numbers) for _, claim in steps]
         step = min(max(view.selection.step or 1, 1), len(steps))
@@ -129,7 +129,7 @@ def exports(view: View) -> list[Export]:
         sibling = st.session_state.get(_SIBLING)
         known = siblings_of(view.study, view.selection.student)
         sibling = sibling if sibling in known else next(iter(known), None)
-        numbers = _numbers(view.study.digest, view.selection.student, sibling, view.study)
+        numbers = _numbers(view.version, view.selection.student, sibling, view.study)
         table: dict[str, list[object]] = {
             name: [] for name in ("model", "condition", "target_rate", "low", "high")
         }

@@ -52,7 +52,7 @@ def _cached_shots(
 
 def _shots(view: View, numbers: TourNumbers, samples: list[str], condition: str) -> list[Shot]:
     """What all models answer on ``samples``; read once, because whole tables are joined for it."""
-    key = (view.study.digest, tuple(_students(numbers)), tuple(samples), condition)
+    key = (view.version, tuple(_students(numbers)), tuple(samples), condition)
     return _cached_shots(key, view.study)
 
 
@@ -63,7 +63,7 @@ def _cached_samples(key: tuple[str, str, str], _study: Study) -> list[str]:
 
 
 def _samples(view: View, numbers: TourNumbers, within: str = TRIGGER) -> list[str]:
-    return _cached_samples((view.study.digest, numbers.target, within), view.study)
+    return _cached_samples((view.version, numbers.target, within), view.study)
 
 
 def _students(numbers: TourNumbers) -> list[str]:
@@ -71,7 +71,7 @@ def _students(numbers: TourNumbers) -> list[str]:
 
 
 def _urls(view: View, made: list[Shot], condition: str) -> list[str]:
-    return [thumbnail_url(shot.sample, condition, view.study.digest) for shot in made]
+    return [thumbnail_url(shot.sample, condition, view.version) for shot in made]
 
 
 def _rows(

@@ -263,7 +263,7 @@ def _chart(
 @st.cache_resource(max_entries=32, show_spinner=False)
 def _frame(key: tuple[str, str, str], _study: Study) -> tuple[Pair, MapPoints] | None:
     """One epoch's rows and points on ``condition``, or None without a layout."""
-    digest, model, condition = key
+    version, model, condition = key
     pair = loading.load_pair(_study, model, condition)
     projection = loading.projection_of(_study, model, condition)
     if projection is None or len(pair) == 0:
@@ -274,7 +274,7 @@ def _frame(key: tuple[str, str, str], _study: Study) -> tuple[Pair, MapPoints] |
         pair,
         projection,
         _study.class_names,
-        thumbnail_template(condition, digest) if pictured else None,
+        thumbnail_template(condition, version) if pictured else None,
         triggered=condition in (TRIGGER, TRIGGER_PERTURBATION),
         beneath=None if clean is None else (loading.load_pair(_study, model), clean),
     )
@@ -288,7 +288,7 @@ def _bounds(key: tuple[str, str], _study: Study) -> tuple[float, float, float, f
 def _maps(view: View, rows: list[EpochRow], row: EpochRow) -> None:
     condition = view.selection.condition
     try:
-        frame = _frame((view.study.digest, row.model, condition), view.study)
+        frame = _frame((view.version, row.model, condition), view.study)
     except StudyError as error:
         messages.refused(error.what, error.expected, error.remedy)
         return
@@ -304,7 +304,7 @@ def _maps(view: View, rows: list[EpochRow], row: EpochRow) -> None:
     by = held().color if held().color in _COLORS else _COLORS[0]
     color = found.colors(point_colors(drawn, by, view.class_names))
     titles = ("Teacher", f"{view.selection.student}, epoch {row.epoch}")
-    bounds = _bounds((view.study.digest, view.selection.student), view.study)
+    bounds = _bounds((view.version, view.selection.student), view.study)
     keep_maps(
         "film", "Maps of the epoch", found.points, color, titles, view.colors, highlight=kept,
         frame=bounds,

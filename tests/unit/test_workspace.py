@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from starlette.applications import Starlette
 from streamlit.testing.v1 import AppTest
@@ -13,9 +16,10 @@ from streamlit.testing.v1 import AppTest
 from analysis.errors import StudyError
 from analysis.store import Study
 from analysis.store.workspace import Workspace
-from dashboard import loading, server, thumbnails
+from dashboard import context, loading, server, thumbnails
 from dashboard.cli import main
 from dashboard.loading import STUDY_VARIABLE, WORKSPACE_VARIABLE
+from dashboard.selection import Selection
 from tests.unit.test_server import ask
 from tests.workspaces import put_study
 
@@ -191,6 +195,33 @@ def test_an_address_of_a_study_never_gets_pictures_of_another(
     assert ask(app, thumbnails.thumbnail_url(sample))[0] == 200
     thumbnails.remember(other)
     assert [ask(app, address)[0] for address in addresses] == [200, 200]
+
+
+def test_studies_of_one_digest_share_neither_rows_nor_pictures(
+    tiny_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = tmp_path / "twins"
+    for name in ("a", "b"):
+        shutil.copytree(tiny_study, space / name)
+    path = space / "b" / Study.open(space / "b").manifest.samples["alpha/clean"]
+    table = pq.read_table(path)
+    at, field = table.column_names.index("answer"), table.schema.field("answer")
+    pq.write_table(table.set_column(at, field, pa.array([0] * len(table), field.type)), path)
+    first, second = (Study.open(space / name) for name in ("a", "b"))
+    assert first.digest == second.digest
+    assert thumbnails.study_version(first) != thumbnails.study_version(second)
+    picked = Selection(student="alpha")
+    rows = [context._pair(context._key(study, picked), study) for study in (first, second)]
+    assert rows[0].student_answer.any()
+    assert not rows[1].student_answer.any()
+    monkeypatch.setattr(thumbnails, "_opened", {})
+    for study in (first, second):
+        thumbnails.remember(study)
+    found = {name: path for name, path in thumbnails._opened.items() if study.digest[:16] != name}
+    assert sorted(found.values()) == [first.path, second.path]
+    assert first.manifest.whole == second.manifest.whole
+    stored = dict.fromkeys(first.manifest.stored, "0" * 64)
+    assert dataclasses.replace(first.manifest, stored=stored).whole != first.manifest.whole
 
 
 def test_studies_that_a_page_lists_stay_known(monkeypatch: pytest.MonkeyPatch) -> None:
