@@ -123,7 +123,8 @@ def relabeled(images: ImageSet, names: tuple[str, ...] | None, *, of: str) -> Im
     """Return ``images`` with labels in the order of ``names``, the classes of ``of``.
 
     Nothing is done where either has no names or there are no labels, nor about another number of
-    classes. Raises :class:`~analysis.errors.ImageSetError` for a class that ``of`` does not have.
+    classes; where not one name is the same, they are compared by position. Raises
+    :class:`~analysis.errors.ImageSetError` where only some are.
     """
     own = images.class_names
     if images.labels is None or own is None or names is None or own == names:
@@ -132,12 +133,14 @@ def relabeled(images: ImageSet, names: tuple[str, ...] | None, *, of: str) -> Im
         return images
     fold = str.casefold if len({name.casefold() for name in names}) == len(names) else str
     place = {fold(name): index for index, name in enumerate(names)}
-    foreign = next((name for name in own if fold(name) not in place), None)
-    if foreign is not None:
+    foreign = [name for name in own if fold(name) not in place]
+    if len(foreign) == len(own):
+        return images
+    if foreign:
         raise ImageSetError(
-            f"image set {images.name!r} has a class {foreign!r} that is not among those of {of}",
+            f"image set {images.name!r} has a class {foreign[0]!r} that is not among those of {of}",
             expected="the same class names, in any order",
-            remedy=nearest(foreign, names),
+            remedy=nearest(foreign[0], names),
         )
     labels = np.asarray([place[fold(name)] for name in own])[images.labels]
     return replace(images, labels=labels, class_names=names)
