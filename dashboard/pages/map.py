@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 
 import numpy as np
@@ -27,6 +26,7 @@ from dashboard.saving import keep_maps
 from dashboard.selection import COLORINGS, Lasso
 from dashboard.thumbnails import thumbnail_template
 
+_SHOWN = "map_shown"
 _NAMES = {"overlap": "neighborhood"}
 _EXPLAINED = (
     "kl_teacher_student", "mean_neighborhood_overlap", "trustworthiness", "continuity",
@@ -35,6 +35,7 @@ _EXPLAINED = (
 
 def show(view: View) -> None:
     """Draw the page."""
+    st.session_state[_SHOWN] = view.mask
     if len(view.pair) == 0:
         nothing_left(view)
         return
@@ -50,6 +51,7 @@ def show(view: View) -> None:
         color = _color_picker(view)
         picked = _maps(view, color)
         rows = picked if picked.any() else view.mask
+        st.session_state[_SHOWN] = rows
         _table(view, rows, chosen=bool(picked.any()))
     with right:
         _gallery(view, view.all.rows(rows), chosen=bool(picked.any()))
@@ -237,8 +239,6 @@ def _filter_all_pages() -> None:
 
 def exports(view: View) -> list[Export]:
     """What the Save menu offers on this page."""
-    mask = view.mask
-    if view.selection.picked is not None:
-        with contextlib.suppress(DistillscopeError):  # the page says so
-            mask = mask & region_mask(view.selection.picked, view.study, view.all, view.projection)
-    return sample_exports(view, mask)
+    # As the page has drawn it: a lasso may have been closed since the page began.
+    shown = st.session_state.get(_SHOWN)
+    return sample_exports(view, view.mask if shown is None else shown)

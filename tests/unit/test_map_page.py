@@ -12,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from analysis.records import CLEAN, PERTURBATION, TRIGGER
 from analysis.store import Study
+from dashboard.components.pair_map import PairMapState
 from dashboard.figures.points import map_points
 from dashboard.loading import STUDY_VARIABLE, load_pair, projection_of
 from dashboard.pages import map as map_page
@@ -99,3 +100,27 @@ def test_a_filter_and_a_lasso_leave_out_what_lies_beneath(draw: Draw) -> None:
     beneath = filtered["points"].backdrop
     assert filtered["highlight"].tolist() == [*(~pair.agree).tolist(), *[False] * beneath.sum()]
     assert filtered["selection"].tolist() == filtered["highlight"].tolist()
+
+
+def test_save_writes_the_images_of_a_lasso_that_was_just_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(STUDY_VARIABLE, str(STUDY))
+    written: list[np.ndarray] = []
+    original = map_page.sample_exports
+
+    def noting(view: Any, mask: np.ndarray) -> Any:
+        written.append(mask)
+        return original(view, mask)
+
+    pair = load_pair(Study.open(STUDY), "alpha")
+    rows = np.arange(len(pair)) < 5
+    closed = PairMapState(selected=rows, opened=None, lasso=None)
+    monkeypatch.setattr(map_page, "sample_exports", noting)
+    monkeypatch.setattr(map_page, "pair_map", lambda **_: closed)
+    monkeypatch.setattr(map_page, "region_of", lambda *_: None)
+    at = AppTest.from_function(script, default_timeout=60)
+    at.query_params["student"] = "alpha"
+    at.run()
+    assert not at.exception, [item.value for item in at.exception]
+    assert written[-1].tolist() == rows.tolist()
