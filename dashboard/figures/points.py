@@ -45,16 +45,19 @@ def map_points(
     class_names: Sequence[str],
     thumbnail_url: str | None,
     *,
+    pictured: np.ndarray | None = None,
     triggered: bool = False,
     beneath: tuple[Pair, Projection] | None = None,
 ) -> MapPoints:
     """Join ``pair`` with the layouts by sample id; samples without a place are left out.
 
+    ``pictured`` are the ids whose rows ``thumbnail_url`` counts, the layouts' own if left out.
     ``triggered`` images carry a trigger and are drawn as diamonds, hollow where they lie far from
     every clean image. ``beneath`` are the clean images among which they were placed.
     """
-    rows, own = _columns(pair, projection)
-    parts = [own] if beneath is None else [own, _columns(*beneath)[1]]
+    ids = projection.sample_ids if pictured is None else pictured
+    rows, own = _columns(pair, projection, ids)
+    parts = [own] if beneath is None else [own, _columns(*beneath, ids)[1]]
     whole: dict[str, Any] = {
         name: None if own[name] is None else np.concatenate([part[name] for part in parts])
         for name in own
@@ -70,10 +73,11 @@ def map_points(
     return MapPoints(points, rows)
 
 
-def _columns(pair: Pair, projection: Projection) -> tuple[np.ndarray, dict[str, Any]]:
+def _columns(
+    pair: Pair, projection: Projection, pictured: np.ndarray
+) -> tuple[np.ndarray, dict[str, Any]]:
     """Which rows of ``pair`` have a place, and what :class:`PairPoints` says of each."""
-    place = {str(name): row for row, name in enumerate(projection.sample_ids)}
-    at = np.asarray([place.get(name, -1) for name in pair.sample_ids.tolist()], dtype=np.int64)
+    at = _rows_among(projection.sample_ids, pair.sample_ids)
     rows = np.flatnonzero(at >= 0)
     kept, at = pair.rows(rows), at[rows]
     return rows, {
@@ -87,8 +91,15 @@ def _columns(pair: Pair, projection: Projection) -> tuple[np.ndarray, dict[str, 
         "kl": kept.kl,
         "labels": kept.labels,
         "far": np.asarray(projection.far)[at],
-        "thumbnail_index": at,
+        # Where there is no picture, a row that no picture has.
+        "thumbnail_index": _rows_among(pictured, kept.sample_ids) % (len(pictured) + 1),
     }
+
+
+def _rows_among(ids: np.ndarray, sample_ids: np.ndarray) -> np.ndarray:
+    """Row in ``ids`` of each of ``sample_ids``, -1 for one that is not there."""
+    place = {str(name): row for row, name in enumerate(ids)}
+    return np.asarray([place.get(name, -1) for name in sample_ids.tolist()], dtype=np.int64)
 
 
 def point_colors(

@@ -93,6 +93,7 @@ def _points(key: tuple[str, str, str, str], layer: str | None, _view: View) -> M
         _view.projection,
         _view.class_names,
         url,
+        pictured=_view.study.condition_ids(condition),
         triggered=triggered,
         beneath=_beneath(_view),
     )

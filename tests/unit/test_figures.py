@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import html
 import io
 import re
@@ -629,6 +630,28 @@ def test_points_join_by_sample_id(study: Study) -> None:
         assert found.points.teacher_xy[at].tolist() == projection.teacher[row].tolist()
         assert found.points.thumbnail_index is not None
         assert found.points.thumbnail_index[at] == row
+
+
+def test_a_map_of_some_images_shows_the_pictures_of_these(study: Study) -> None:
+    pair, projection = load_pair(study, "alpha"), study.projection("alpha")
+    assert projection is not None
+    some = np.asarray([40, 7, 23])
+    fewer = dataclasses.replace(
+        projection,
+        sample_ids=projection.sample_ids[some],
+        conditions=projection.conditions[some],
+        teacher=projection.teacher[some],
+        student=projection.student[some],
+        far=projection.far[some],
+    )
+    ids = study.condition_ids()
+    found = points.map_points(pair, fewer, study.class_names, "/t?at={index}", pictured=ids)
+    index = found.points.thumbnail_index
+    assert index is not None
+    assert ids[index].tolist() == list(found.points.sample_ids)
+    unknown = points.map_points(pair, fewer, study.class_names, "/t", pictured=ids[:10])
+    assert unknown.points.thumbnail_index is not None
+    assert sorted(unknown.points.thumbnail_index) == [7, 10, 10]
 
 
 def test_every_coloring_codes_every_point() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,13 @@ from streamlit.testing.v1 import AppTest
 from analysis.records import CLEAN, PERTURBATION, TRIGGER
 from analysis.store import Study
 from dashboard.components.pair_map import PairMapState
+from dashboard.context import View
 from dashboard.figures.points import map_points
 from dashboard.loading import STUDY_VARIABLE, load_pair, projection_of
+from dashboard.loading_layers import layer_maps, layer_projection
 from dashboard.pages import map as map_page
-from dashboard.selection import Lasso
+from dashboard.selection import Lasso, Selection
+from dashboard.theme import LIGHT
 
 STUDY = Path(__file__).parents[1] / "golden" / "study-v1"
 
@@ -124,3 +128,24 @@ def test_save_writes_the_images_of_a_lasso_that_was_just_closed(
     at.run()
     assert not at.exception, [item.value for item in at.exception]
     assert written[-1].tolist() == rows.tolist()
+
+
+def test_a_map_of_single_layers_asks_for_its_own_pictures(
+    layered_study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = Study.open(layered_study)
+    layers = layer_maps(study, "backdoored")[0]
+    placed = layer_projection(study, "backdoored", layers, CLEAN)
+    assert placed is not None
+    some = slice(20, 30)  # as where a map holds only part of the images
+    fewer = dataclasses.replace(
+        placed, sample_ids=placed.sample_ids[some], conditions=placed.conditions[some],
+        teacher=placed.teacher[some], student=placed.student[some], far=placed.far[some],
+    )  # fmt: skip
+    pair = load_pair(study, "backdoored")
+    view = View(
+        study=study, selection=Selection(student="backdoored", layer=layers), all=pair, pair=pair,
+        mask=np.ones(len(pair), bool), projection=fewer, colors=LIGHT,
+    )  # fmt: skip
+    drawn = map_page._points.__wrapped__(("", "", "", ""), layers, view).points
+    assert study.condition_ids()[drawn.thumbnail_index].tolist() == list(drawn.sample_ids)
