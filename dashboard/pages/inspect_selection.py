@@ -11,7 +11,8 @@ from dashboard.context import View, choose
 from dashboard.figures import attributions
 from dashboard.figures.many_maps import agreement_figure
 from dashboard.figures.measures import MEASURES, term
-from dashboard.figures.numbers import THIN, count_of, nats, percent, thousands
+from dashboard.figures.numbers import THIN, count_of, escaped, nats, percent, thousands
+from dashboard.figures.sides import Sides
 from dashboard.loading_many_maps import PARTS, ManyMaps, many_maps, most_at_odds
 from dashboard.messages import cell
 from dashboard.pages.inspect_look import stored_maps
@@ -51,11 +52,17 @@ def _of(found: ManyMaps) -> str:
     return f"{thousands(len(found))} of {count_of(found.selected, 'image')} with stored maps"
 
 
-_MARKS = {
-    TEACHER: ("ds-circle", "Teacher", "where its own answers come from"),
-    "student": ("ds-square", "Student", "where its own answers come from"),
-    "pair": ("ds-circle ds-lens", "The pair", "why the student says its answer more"),
-}
+def marks_of(sides: Sides) -> dict[str, tuple[str, str, str]]:
+    """Mark, title and meaning of each of the three maps; plain text."""
+    left, right = (
+        ("Teacher", "Student") if sides.against_teacher else (sides.left, sides.right)
+    )  # fmt: skip
+    own = "where its own answers come from"
+    return {
+        TEACHER: ("ds-circle", left, own),
+        "student": ("ds-square", right, own),
+        "pair": ("ds-circle ds-lens", "The pair", f"why {sides.the_right} says its answer more"),
+    }
 
 
 def _means(view: View, found: ManyMaps) -> None:
@@ -79,10 +86,13 @@ def _means(view: View, found: ManyMaps) -> None:
         part: attributions.map_picture(chosen[part], limit, colors, signed=not magnitude)
         for part in PARTS
     }
-    named = [(_MARKS[part][1], drawn[part]) for part in PARTS]
-    keep_pictures("mean_maps", "Mean attribution maps", named, colors, chosen)
+    marks = marks_of(view.sides)
+    named = [(marks[part][1], drawn[part]) for part in PARTS]
+    names = {TEACHER: view.sides.left, "student": view.sides.right, "pair": "pair"}
+    values = {names[part]: chosen[part] for part in PARTS}
+    keep_pictures("mean_maps", "Mean attribution maps", named, colors, values)
     for column, part in zip(st.columns(3), PARTS, strict=True):
-        mark, title, what = _MARKS[part]
+        mark, title, what = (escaped(words, 80) for words in marks[part])
         picture = drawn[part]
         with column:
             st.html(
@@ -142,14 +152,15 @@ def _table(view: View, found: ManyMaps) -> None:
         return
     pair, rows = view.pair, found.rows[chosen]
     names = [cell(name) for name in view.class_names]
+    first, second = view.sides.columns
     table: dict[str, object] = {
         "sample": [cell(name) for name in pair.sample_ids[rows]],
     }
     if pair.labels is not None:
         table["label"] = [names[label] for label in pair.labels[rows]]
     table |= {
-        "teacher": [names[answer] for answer in pair.teacher_answer[rows]],
-        "student": [names[answer] for answer in pair.student_answer[rows]],
+        first: [names[answer] for answer in pair.teacher_answer[rows]],
+        second: [names[answer] for answer in pair.student_answer[rows]],
         "KL": pair.kl[rows],
         "rank correlation": found.correlation[chosen],
         "top 5 % shared": found.overlap[chosen],
