@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import streamlit as st
 
@@ -12,14 +13,12 @@ from dashboard.figures.tables import csv_text
 from dashboard.guard import fragment
 from dashboard.pages import inspect_answers as answers
 from dashboard.pages import inspect_keep as keep
-from dashboard.pages.inspect_look import current_row, look, probabilities, stored_logits
+from dashboard.pages.inspect_look import NOW, current_row, look, probabilities, stored_logits
 from dashboard.pages.inspect_neighbors import neighbors_section
 from dashboard.pages.inspect_pixels import pixels_section
 from dashboard.pages.inspect_selection import MANY, MODE, ONE, selection_part
 from dashboard.pages.inspect_what_if import image_column
 from dashboard.pages.overview import nothing_left
-
-_NOW = "inspect_now"
 
 
 def show(view: View) -> None:
@@ -27,6 +26,7 @@ def show(view: View) -> None:
     if len(view.pair) == 0:
         nothing_left(view)
         return
+    st.session_state.setdefault(NOW, {}).clear()
     if live.refusal(view.study, (view.left, view.selection.student)) is None:
         live.service().start()
     st.segmented_control(
@@ -45,7 +45,7 @@ def _image(view: View) -> None:
     write_selection()
     asking = live.Asking()
     shown = look(view, asking)
-    st.session_state.setdefault(_NOW, {})["sample"] = shown.sample
+    st.session_state.setdefault(NOW, {})["sample"] = shown.sample
     left, middle, right = st.columns([5.6, 14, 6.4], gap="medium")
     with middle:
         above, below = st.container(), st.container()
@@ -67,16 +67,15 @@ def _image(view: View) -> None:
 def exports(view: View) -> list[Export]:
     """What the Save menu offers on this page."""
     # Files are made later, elsewhere, when the page may show another image: it writes that here.
-    now: dict[str, str] = st.session_state.get(_NOW, {})
-    st.session_state[_NOW] = now
+    now: dict[str, Any] = st.session_state.get(NOW, {})
+    st.session_state[NOW] = now
 
     def answers_csv() -> str:
-        sample = now.get("sample") or str(view.all.sample_ids[current_row(view)[0]])
+        if "answers" in now:
+            return csv_text(now["answers"])
+        sample = str(view.all.sample_ids[current_row(view)[0]])
         models = (view.left, view.selection.student)
-        left, right = (
-            probabilities(stored_logits(view, model, sample)).tolist() for model in models
-        )
-        first, second = view.sides.columns
-        return csv_text({"class": list(view.class_names), first: left, second: right})
+        left, right = (probabilities(stored_logits(view, model, sample)) for model in models)
+        return csv_text(answers.answer_columns(left, right, view.class_names, view.sides))
 
     return [Export("Both models’ probabilities, CSV", "probabilities.csv", answers_csv)]

@@ -16,8 +16,9 @@ from analysis.store.study import Study
 from dashboard import live, messages
 from dashboard.figures import answers, what_if
 from dashboard.figures.numbers import escaped, visible
+from dashboard.figures.sides import Sides
 from dashboard.guard import fragment
-from dashboard.pages.inspect_look import Look, probabilities, stored_logits
+from dashboard.pages.inspect_look import NOW, Look, probabilities, stored_logits
 from dashboard.pages.inspect_state import edits_of
 from dashboard.saving import show_chart
 
@@ -51,6 +52,9 @@ def _answers(look: Look) -> None:
         first, second = (probabilities(look.before[name], temperature) for name in look.models)
         before = (first, second)
     names = look.names
+    st.session_state.setdefault(NOW, {})["answers"] = answer_columns(
+        left, student, names, look.sides, temperature=temperature, before=before
+    )
     st.html(
         f'<div class="ds-row"><span class="ds-teacher">{messages.CIRCLE} '
         f"{escaped(look.sides.left)}: {escaped(names[int(left.argmax())], 30)}</span>"
@@ -65,6 +69,26 @@ def _answers(look: Look) -> None:
         look.view.colors, key="answers_chart", title="Both models’ probabilities",
         alt="Probabilities of the likeliest classes by both models",
     )  # fmt: skip
+
+
+def answer_columns(
+    left: np.ndarray,
+    student: np.ndarray,
+    names: Sequence[str],
+    sides: Sides,
+    *,
+    temperature: float = 1.0,
+    before: tuple[np.ndarray, np.ndarray] | None = None,
+) -> dict[str, list[Any]]:
+    """Both models' probabilities (K,) as columns; ``before`` are those without the change."""
+    first, second = sides.columns
+    table: dict[str, list[Any]] = {
+        "class": list(names), first: left.tolist(), second: student.tolist(),
+    }  # fmt: skip
+    if before is not None:
+        for name, values in zip((first, second), before, strict=True):
+            table[f"{name}, without the change"] = values.tolist()
+    return table | {"temperature": [temperature] * len(names)}
 
 
 def sweep_section(look: Look) -> None:

@@ -25,6 +25,8 @@ from dashboard.pages.inspect_state import WhatIf, edits_of
 from dashboard.selection import find_sample
 
 _LAST = "inspect_last"
+NOW = "inspect_now"
+"""What the page shows of one image, for files that are made of it later."""
 LARGEST_REGION = 0.3
 """A change of more of the image than this is no place on it."""
 

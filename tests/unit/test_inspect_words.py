@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from analysis.store import Study
+from dashboard.context import Export, View
+from dashboard.figures.sides import Sides
 from dashboard.loading import STUDY_VARIABLE
-from dashboard.pages import inspect_selection
+from dashboard.pages import inspect, inspect_answers, inspect_selection
+from dashboard.pages.inspect_look import probabilities
 
 STUDY = Path(__file__).parents[1] / "golden" / "study-v1"
 
@@ -31,6 +38,48 @@ def start(monkeypatch: pytest.MonkeyPatch, study: Path = STUDY, **query: str) ->
 def text_of(at: AppTest) -> str:
     assert not at.exception, [item.value for item in at.exception]
     return " ".join(item.proto.body for item in at.get("html"))
+
+
+def numbers_of(text: str) -> dict[str, np.ndarray]:
+    head, *rows = csv.reader(io.StringIO(text))
+    return {name: np.asarray([float(row[at]) for row in rows])
+            for at, name in enumerate(head) if name != "class"}  # fmt: skip
+
+
+def test_the_file_of_probabilities_says_what_the_chart_shows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[Export] = []
+    original = inspect.exports
+
+    def noted(view: View) -> list[Export]:
+        made[:] = original(view)
+        return made
+
+    monkeypatch.setattr(inspect, "exports", noted)
+    study = Study.open(STUDY)
+    at = start(monkeypatch, student="alpha").run()
+    row = int(np.flatnonzero(study.sample_ids == at.session_state["inspect_now"]["sample"])[0])
+    logits = {m: np.asarray(study.array(f"logits/{m}/clean")[row]) for m in ("teacher", "alpha")}
+    for temperature in (1.0, 4.0):
+        at.select_slider(key="inspect_temperature").set_value(temperature).run()
+        written = numbers_of(str(made[0].make()))
+        assert set(written) == {"teacher", "student", "temperature"}
+        assert set(written["temperature"]) == {temperature}
+        for column, model in (("teacher", "teacher"), ("student", "alpha")):
+            np.testing.assert_allclose(
+                written[column], probabilities(logits[model], temperature), rtol=1e-9
+            )
+
+
+def test_the_file_of_probabilities_has_those_without_the_change_beside() -> None:
+    now, then = np.asarray([0.25, 0.75]), np.asarray([0.5, 0.5])
+    table = inspect_answers.answer_columns(now, then, ["a", "b"], Sides(), before=(then, now))
+    assert table == {
+        "class": ["a", "b"], "teacher": [0.25, 0.75], "student": [0.5, 0.5],
+        "teacher, without the change": [0.5, 0.5], "student, without the change": [0.25, 0.75],
+        "temperature": [1.0, 1.0],
+    }  # fmt: skip
 
 
 def test_two_students_are_called_by_their_names_in_a_selection(
