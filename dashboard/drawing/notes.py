@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from analysis.errors import InputError
 from dashboard.drawing.axes import Axis, label_width
 from dashboard.drawing.shapes import Anchor, Outline, Words, box
 from dashboard.drawing.traces import stroke_of
-from dashboard.drawing.words import lines_of, middle, width_of
+from dashboard.drawing.words import Run, lines_of, middle, width_of
 
 _LEADING = 1.3
+_PAD = 2.0
+"""How far the ground of words reaches beyond them."""
 _ANCHORS: dict[str, Anchor] = {"left": "start", "center": "middle", "right": "end"}
 
 
@@ -37,24 +39,33 @@ def _at(value: Any, reference: str | None, axis: Axis) -> float:
     raise InputError(f"a place on {reference!r}", expected=f"{axis.name} or paper")
 
 
-def annotation(note: Any, x: Axis, y: Axis, layout: Any) -> Iterator[Words]:
-    """Words at a place of the chart; arrows and boxes are not known."""
-    if note.showarrow is not False or note.bgcolor or note.bordercolor or note.textangle:
-        raise InputError(f"annotation {note.text!r}", expected="words without arrow, box or angle")
+def annotation(note: Any, x: Axis, y: Axis, layout: Any) -> Iterator[Outline | Words]:
+    """Words at a place of the chart, on a ground; arrows and borders are not known."""
+    if note.showarrow is not False or note.bordercolor or note.textangle:
+        raise InputError(
+            f"annotation {note.text!r}", expected="words without arrow, border or angle"
+        )
     size = float(note.font.size or layout.font.size)
     color = note.font.color or layout.font.color
     # On a log axis an annotation names the power, everything else the value.
     value = 10 ** float(note.y) if y.log and note.yref in (None, "y") else note.y
     at = _at(note.x, note.xref, x) + float(note.xshift or 0)
     height = _at(value, note.yref, y) - float(note.yshift or 0)
-    rows = len(lines_of(note.text))
+    written = lines_of(note.text)
+    rows = len(written)
     top = {"top": 0.0, "middle": 0.5, "bottom": 1.0}[note.yanchor or "middle"]
     if note.yanchor in (None, "auto") and note.yref == "paper":
         raise InputError(f"annotation {note.text!r} on the paper", expected="a yanchor")
     half = _LEADING * size / 2
     first = height + half - top * 2 * half * rows + middle(size)
     anchor = _ANCHORS[note.xanchor or "center"]
-    return lines(note.text, at, first, size, color, anchor)
+    if note.bgcolor:
+        wide = max(_width(runs, size) for runs in written)
+        start = at - {"start": 0.0, "middle": 0.5, "end": 1.0}[anchor] * wide
+        above = height - top * 2 * half * rows
+        yield box(start - _PAD, above, start + wide + _PAD, above + 2 * half * rows,
+                  fill=note.bgcolor)  # fmt: skip
+    yield from lines(note.text, at, first, size, color, anchor)
 
 
 def lines(
@@ -63,7 +74,7 @@ def lines(
     """Words with tags: each line below the last, each run beside the one before it."""
     turn = math.radians(angle)
     for row, runs in enumerate(lines_of(text)):
-        whole = sum(width_of(run.text, size, 600 if run.bold else 400) for run in runs)
+        whole = _width(runs, size)
         along = {"start": 0.0, "middle": -whole / 2, "end": -whole}[anchor]
         down = row * _LEADING * size
         for run in runs:
@@ -74,6 +85,10 @@ def lines(
                 text=run.text, size=size, color=run.color or color, weight=weight, angle=angle,
             )  # fmt: skip
             along += width_of(run.text, size, weight)
+
+
+def _width(runs: Sequence[Run], size: float) -> float:
+    return sum(width_of(run.text, size, 600 if run.bold else 400) for run in runs)
 
 
 __all__ = ["annotation", "label_width", "lines", "outline"]

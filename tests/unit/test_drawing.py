@@ -23,6 +23,7 @@ from dashboard.drawing.png import _dashed
 from dashboard.drawing.shapes import Circle, Outline, Picture, Stroke, Words, box, channels
 from dashboard.drawing.traces import between
 from dashboard.drawing.words import Run, lines_of, plain, width_of
+from dashboard.figures import what_if
 from dashboard.figures.chart import chart
 from dashboard.theme import DARK, LIGHT
 from tests.unit.test_figures import HOSTILE
@@ -152,6 +153,7 @@ def test_tags_become_weights_colors_and_lines() -> None:
         lambda f: f.add_scatter(x=[1], y=[1], mode="text", text="a", textposition="top left"),
         lambda f: f.add_scatter(x=[1], y=[1], error_y={"array": [1], "arrayminus": [1]}),
         lambda f: f.add_annotation(x=1, y=1, text="arrow"),
+        lambda f: f.add_annotation(x=1, y=1, text="framed", showarrow=False, bordercolor="#112233"),
         lambda f: f.add_annotation(x=1, y=1, yref="paper", text="top", showarrow=False),
         lambda f: f.add_shape(type="circle", x0=0, x1=1, y0=0, y1=1),
         lambda f: f.add_bar(x=[1], y=[1]),
@@ -165,6 +167,48 @@ def test_what_is_not_known_is_refused(spoil: Any) -> None:
     spoil(figure)
     with pytest.raises(InputError):
         svg(drawing_of(figure))
+
+
+@pytest.mark.parametrize(("anchor", "start"), [("left", 0.0), ("center", -0.5), ("right", -1.0)])
+def test_words_lie_on_their_ground(anchor: str, start: float) -> None:
+    figure = plot()
+    figure.add_annotation(
+        x=5, y=50, text="some words", showarrow=False, xanchor=anchor, yanchor="middle",
+        bgcolor="#112233", font={"size": 10, "color": "#445566"},
+    )  # fmt: skip
+    shapes = drawing_of(figure, width=500).shapes
+    at = next(i for i, s in enumerate(shapes) if isinstance(s, Outline) and s.fill == "#112233")
+    ground, words = shapes[at], shapes[at + 1]
+    assert isinstance(ground, Outline)
+    assert isinstance(words, Words)
+    assert words.text == "some words"
+    (left, top), _, (right, bottom), _ = ground.points
+    wide = width_of("some words", 10)
+    assert (left, right) == pytest.approx((260 + start * wide - 2, 260 + (start + 1) * wide + 2))
+    assert (top + bottom) / 2 == pytest.approx(100)
+    assert top < words.y - 0.698 * 10 < words.y < bottom
+
+
+@pytest.mark.parametrize("colors", [LIGHT, DARK])
+def test_the_curves_of_a_growing_change_are_drawn_with_their_names(colors: Any) -> None:
+    strengths = np.linspace(0, 12, 25)
+    curves = [
+        what_if.Curve(name=name, values=values, role=role)
+        for name, values, role in (
+            ("teacher", np.full(25, 0.004), "left"),
+            ("alpha<", strengths / 12, "student"),
+            ("honest", np.full(25, 0.9), "other"),
+        )
+    ]
+    figure = what_if.sweep_figure(
+        strengths.tolist(), curves, now=11.0, axis="sticker size, px", colors=colors
+    )
+    drawing = drawing_of(figure, width=720, background=colors.background)
+    texts = [node.text for node in ET.fromstring(svg(drawing)).iter(f"{NAMESPACE}text")]
+    assert {"teacher", "alpha<", "honest", "sticker size, px"} <= set(texts)
+    grounds = [s for s in drawing.shapes if isinstance(s, Outline) and s.fill == colors.background]
+    assert len(grounds) == 3
+    assert len(np.unique(pixels(drawing).reshape(-1, 3), axis=0)) > 2
 
 
 @pytest.mark.parametrize("name", HOSTILE)
