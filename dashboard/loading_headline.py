@@ -13,6 +13,8 @@ from dashboard.figures.headline import HeadlineRow
 
 Measures = Mapping[str, Interval | None]
 
+_OF_THE_ATTACK = ("attack_success_rate", "base_rate", "titg")
+
 
 def condition_rows(
     study: Study,
@@ -41,6 +43,14 @@ def condition_rows(
             )
         )
     return rows
+
+
+def images_behind(study: Study, measure: str, condition: str, n: int) -> int:
+    """How many of the ``n`` images of ``condition`` a measure is of.
+
+    Rates of the attack are of those alone that are not of the target class.
+    """
+    return int(study.record(f"attack_n/{condition}", n)) if measure in _OF_THE_ATTACK else n
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,21 +37,27 @@ def plotted_columns(figure: go.Figure) -> dict[str, list[Any]]:
 
 
 def map_columns(points: PairPoints) -> dict[str, list[Any]]:
-    """Both maps' places of every image, and what the two models answer."""
+    """Both maps' places of every image, and what the two models answer.
+
+    Clean images that lie beneath those of another condition are left out.
+    """
+    under = np.zeros(len(points), bool) if points.backdrop is None else points.backdrop
+    rows = np.flatnonzero(~np.asarray(under, bool))
     names = [str(name) for name in points.class_names]
-    table: dict[str, list[Any]] = {"sample": [str(name) for name in points.sample_ids]}
+    ids = np.asarray(points.sample_ids, dtype=object)[rows]
+    table: dict[str, list[Any]] = {"sample": [str(name) for name in ids]}
     for side, layout in (
         ("teacher", points.layout("teacher")),
         ("student", points.layout("student")),
     ):
-        table[f"{side}_x"], table[f"{side}_y"] = layout[:, 0].tolist(), layout[:, 1].tolist()
+        table[f"{side}_x"], table[f"{side}_y"] = layout[rows].T.tolist()
     answers = (("teacher", points.teacher_answers), ("student", points.student_answers))
     for side, given in answers:
-        table[f"{side}_answer"] = [names[index] for index in np.asarray(given).tolist()]
+        table[f"{side}_answer"] = [names[index] for index in np.asarray(given)[rows].tolist()]
     if points.labels is not None:
-        labels = np.asarray(points.labels).tolist()
+        labels = np.asarray(points.labels)[rows].tolist()
         table["label"] = [names[index] if index >= 0 else "" for index in labels]
-    return table | {"kl": np.asarray(points.kl).tolist()}
+    return table | {"kl": np.asarray(points.kl)[rows].tolist()}
 
 
 def pixel_columns(values: Mapping[str, np.ndarray]) -> dict[str, list[Any]]:

@@ -16,6 +16,7 @@ from dashboard.figures import classes, cost, drift, headline, sentences
 from dashboard.figures.numbers import escaped
 from dashboard.figures.tables import csv_text
 from dashboard.loading import Pair
+from dashboard.loading_headline import images_behind
 from dashboard.pages import confidence, parts
 from dashboard.pages.four_cells import four_cells
 from dashboard.pages.overview_headline import range_of, show_headline, show_verdict
@@ -164,7 +165,10 @@ def exports(view: View) -> list[Export]:
                 part: [getattr(i, part) for i in known.values()]
                 for part in ("value", "low", "high")
             },
-            "n": [len(view.pair)] * len(known),
+            "n": [
+                images_behind(view.study, key, view.selection.condition, len(view.pair))
+                for key in known
+            ],
         }
         return csv_text(table)
 

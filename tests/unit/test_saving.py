@@ -14,11 +14,15 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
+from analysis.records import TRIGGER
+from analysis.store import Study
 from dashboard import app, saving
-from dashboard.context import Export
+from dashboard.context import Export, View
 from dashboard.figures.chart import chart
 from dashboard.figures.tables import map_columns, pixel_columns, plotted_columns
-from dashboard.loading import STUDY_VARIABLE
+from dashboard.loading import STUDY_VARIABLE, load_pair
+from dashboard.pages import overview
+from dashboard.selection import Selection
 from dashboard.theme import LIGHT
 from tests.audited import make_audited
 from tests.conftest import ROOT
@@ -196,6 +200,29 @@ def test_maps_become_tables() -> None:
     assert table["teacher_x"] == [0, 1, 2, 1]
     assert table["student_x"] == [1, 2, 1, 0]
     assert table["student_answer"] == ["one", "two", "two", "one"]
+
+
+def test_clean_images_beneath_are_no_rows_of_the_table() -> None:
+    points, _ = two_maps(backdrop=np.array([False, True, False, True]))
+    table = map_columns(points)
+    assert table["sample"] == ["a", "c"]
+    assert table["teacher_x"] == [0, 2]
+    assert table["student_answer"] == ["one", "two"]
+    assert {len(cells) for cells in table.values()} == {2}
+
+
+def test_rates_of_the_attack_state_the_images_that_they_are_of() -> None:
+    study = Study.open(ROOT / "tests" / "golden" / "study-v1")
+    pair = load_pair(study, "alpha", TRIGGER)
+    view = View(
+        study=study, selection=Selection(student="alpha", condition=TRIGGER), all=pair, pair=pair,
+        mask=np.ones(len(pair), bool), projection=None, colors=LIGHT,
+    )  # fmt: skip
+    made = str(overview.exports(view)[0].make())
+    n = {row["measure"]: int(row["n"]) for row in csv.DictReader(io.StringIO(made))}
+    assert study.record(f"attack_n/{TRIGGER}") == 45
+    assert (n["attack_success_rate"], n["base_rate"], n["titg"]) == (45, 45, 45)
+    assert (n["agreement"], n["accuracy"]) == (48, 48)
 
 
 def test_pictures_become_tables() -> None:
