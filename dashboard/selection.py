@@ -31,6 +31,7 @@ COLORINGS = ("label", "answer", "divergence", "overlap", "flags")
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SLICE = re.compile(r"[0-9a-f]{16}")
+_TOKEN = re.compile(r"~[0-9a-f]{32}")
 _LONG_ID = 160
 
 MapSide = Literal["teacher", "student"]
@@ -336,7 +337,12 @@ def fits_url(expression: str) -> bool:
 
 
 def sample_token(sample_id: str) -> str:
-    """The id itself, or ``~`` and its digest where the id would make the URL too long."""
+    """The id itself, or ``~`` and its digest where the id would make the URL too long.
+
+    A token that came from a URL stays what it is.
+    """
+    if _TOKEN.fullmatch(sample_id):
+        return sample_id
     if len(sample_id.encode()) <= _LONG_ID and not sample_id.startswith("~"):
         return sample_id
     return "~" + digest_bytes(sample_id.encode())[:32]

@@ -216,6 +216,18 @@ def test_a_sample_token_finds_its_sample(names: list[str]) -> None:
         assert find_sample(sample_token(name), ids) == row
 
 
+@pytest.mark.parametrize("name", ["folder/" * 40 + "a.png", "~other", "~" + "0" * 32])
+def test_a_long_sample_id_survives_every_reload(name: str) -> None:
+    query = Selection(student="alpha", sample=name).to_query()
+    for _ in range(3):
+        read, messages = Selection.from_query(
+            query, students=["alpha"], conditions=["clean"], classes=3
+        )
+        assert not messages
+        assert find_sample(str(read.sample), np.asarray(["a", name], dtype=object)) == 1
+        assert read.to_query() == query
+
+
 def test_an_unknown_sample_is_not_found() -> None:
     ids = np.asarray(["a", "b"], dtype=object)
     assert find_sample("c", ids) is None
