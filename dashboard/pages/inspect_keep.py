@@ -10,7 +10,7 @@ from analysis.live.ticket import Ticket
 from analysis.records import CLEAN
 from dashboard import live, messages
 from dashboard.context import choose
-from dashboard.figures.numbers import count_of, escaped
+from dashboard.figures.numbers import count_of, markdown
 from dashboard.guard import fragment
 from dashboard.pages.inspect_look import Look
 from dashboard.pages.inspect_state import change
@@ -78,7 +78,7 @@ def _progress() -> None:
         stage, done, total = held.progress or ("starting", 0, 0)
         share = done / total if total else 0.0
         with st.container(horizontal=True, vertical_alignment="center", key="keep_progress"):
-            st.progress(min(1.0, share), text=f"Keeping: {escaped(stage, 60)}")
+            st.progress(min(1.0, share), text=f"Keeping: {markdown(stage, 60)}")
             st.button("Cancel", key="keep_cancel", on_click=_cancel, args=(held,))
         return
     if held.error is not None:

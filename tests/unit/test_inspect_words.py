@@ -106,3 +106,23 @@ def test_two_students_are_called_by_their_names_in_a_selection(
     columns = list(at.dataframe[0].value)
     assert {"beta says", "alpha says"} <= set(columns)
     assert not {"teacher", "student"} & set(columns)
+
+
+def test_the_stage_of_keeping_is_text() -> None:
+    def page() -> None:
+        import streamlit as st
+
+        from analysis.live.requests import Keep
+        from analysis.live.ticket import Ticket
+        from dashboard.pages import inspect_keep
+
+        asked = Keep(study="s", version="v", name="n", edits=())
+        ticket = Ticket(number=1, request=asked, digest="d", limit=1.0)
+        ticket.progress = ("answers of a&b_*c*", 1, 2)
+        st.session_state["keep_ticket"] = ticket
+        inspect_keep._progress()
+
+    at = AppTest.from_function(page, default_timeout=60).run()
+    assert not at.exception, [item.value for item in at.exception]
+    (bar,) = at.get("progress")
+    assert bar.proto.text == r"Keeping: answers of a\&b\_\*c\*"
