@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import streamlit as st
 
 from analysis.attribution.agreement import rank_correlation, top_overlap
-from analysis.attribution.catalog import find_card
+from analysis.attribution.catalog import BASELINE_DESCRIPTIONS, METHOD_CARDS, find_card
 from analysis.errors import DistillscopeError
 from analysis.live.requests import Attribute, Checks, Explanation, Trust
 from analysis.records import PENULTIMATE, TEACHER, AttributionMaps
@@ -44,14 +45,17 @@ class Shown:
 
 
 def shown_maps(look: Look, choice: Choice) -> Shown:
-    """The study's own maps where they are what was chosen, else what the worker answers."""
+    """The study's own maps where they are what was chosen, else what the worker answers.
+
+    Where the worker cannot be asked they are the study's own, whatever was chosen.
+    """
     usable = look.refused is None and look.pixels is not None
     request = _request(look, choice) if usable and not look.waiting else None
-    stored = _stored(look, choice)
-    if stored is not None and (set(stored.maps) == set(PARTS) or not usable):
-        return Shown(explanation=stored, request=request)
     if not usable:
-        return Shown()
+        return Shown(explanation=_of_study(look))
+    stored = _stored(look, choice)
+    if stored is not None and set(stored.maps) == set(PARTS):
+        return Shown(explanation=stored, request=request)
     if request is None:  # which class is explained follows from the answers
         return Shown(explanation=_last(look), waiting=True)
     asked = look.asking.ask(request, moment=0.1)
@@ -61,6 +65,18 @@ def shown_maps(look: Look, choice: Choice) -> Shown:
     if asked.error is not None:
         return Shown(request=request, error=asked.error)
     return Shown(explanation=_last(look), request=request, waiting=True)
+
+
+def choice_of(maps: Mapping[str, AttributionMaps], choice: Choice) -> Choice:
+    """How the study's own ``maps`` were made; what only draws them is as in ``choice``."""
+    record = next(iter(maps.values()))
+    return Choice(
+        method=record.method if record.method in METHOD_CARDS else choice.method,
+        baseline=(
+            record.baseline if record.baseline in BASELINE_DESCRIPTIONS else Choice.baseline
+        ),
+        over_image=choice.over_image,
+    )  # fmt: skip
 
 
 def checks_of(look: Look, shown: Shown) -> tuple[Checks | None, DistillscopeError | None]:

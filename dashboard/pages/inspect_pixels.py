@@ -24,7 +24,15 @@ from dashboard.figures import attributions
 from dashboard.figures.measures import term
 from dashboard.figures.numbers import MINUS, THIN, escaped, percent, thousands, visible
 from dashboard.pages.inspect_look import Look, stored_maps
-from dashboard.pages.inspect_maps import LABEL, OWN, PARTS, Choice, nearest_mapped, shown_maps
+from dashboard.pages.inspect_maps import (
+    LABEL,
+    OWN,
+    PARTS,
+    Choice,
+    choice_of,
+    nearest_mapped,
+    shown_maps,
+)
 from dashboard.pages.inspect_trust import agreement_row, trust_rows
 from dashboard.saving import keep_pictures
 
@@ -39,6 +47,8 @@ def pixels_section(look: Look) -> None:
     """The three maps on one scale, how alike they are, what they are worth."""
     choice: Choice = st.session_state.setdefault(_STATE, Choice())
     shown = shown_maps(look, choice)
+    if shown.explanation is not None and (look.refused is not None or look.pixels is None):
+        choice = choice_of(shown.explanation.maps, choice)
     head = st.container(
         horizontal=True, vertical_alignment="bottom", gap="medium", key="pixels_head"
     )

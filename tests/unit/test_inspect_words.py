@@ -12,11 +12,13 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from analysis.store import Study
+from dashboard import live
 from dashboard.context import Export, View
 from dashboard.figures.sides import Sides
 from dashboard.loading import STUDY_VARIABLE
 from dashboard.pages import inspect, inspect_answers, inspect_selection
 from dashboard.pages.inspect_look import probabilities
+from dashboard.pages.inspect_maps import OWN, Choice
 
 STUDY = Path(__file__).parents[1] / "golden" / "study-v1"
 
@@ -126,3 +128,22 @@ def test_the_stage_of_keeping_is_text() -> None:
     assert not at.exception, [item.value for item in at.exception]
     (bar,) = at.get("progress")
     assert bar.proto.text == r"Keeping: answers of a\&b\_\*c\*"
+
+
+def test_stored_maps_are_shown_where_nothing_can_be_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(live, "refusal", lambda *_: "its code is not trusted")
+    mapped = Study.open(STUDY).attributions("alpha")["pair"]
+    at = start(monkeypatch, student="alpha", sample=str(mapped.sample_ids[0]))
+    chosen = Choice(method="saliency", scalar="kl_teacher_student", explained=2)
+    at.session_state["inspect_attribution"] = chosen
+    text = text_of(at.run())
+    assert text.count('class="ds-map"') == 3
+    assert "what makes their answers part at all" not in text
+    method = at.selectbox(key="pick_method")
+    assert method.disabled
+    assert method.value == mapped.method == "integrated_gradients"
+    assert at.selectbox(key="pick_baseline").value == mapped.baseline
+    assert at.selectbox(key="pick_explained").value == OWN
+    assert at.session_state["inspect_attribution"] == chosen
