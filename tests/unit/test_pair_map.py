@@ -490,3 +490,41 @@ class TestScript:
         command = build.replace("--outfile=pair_map.js", f"--outfile={tmp_path}/built.js").split()
         subprocess.run([esbuild, *command[1:]], cwd=FOLDER, check=True, capture_output=True)
         assert (tmp_path / "built.js").read_text() == self.text
+
+    def test_a_class_is_isolated_by_the_answers_of_the_map_on_which_it_was_chosen(
+        self, tmp_path: Path
+    ) -> None:
+        esbuild, built = FOLDER / "node_modules/.bin/esbuild", tmp_path / "isolation.mjs"
+        if not esbuild.exists():
+            pytest.skip("needs `npm ci` in the component's folder")
+        source = FOLDER / "src" / "isolation.ts"
+        command = [esbuild, source, "--bundle", "--format=esm", f"--outfile={built}"]
+        subprocess.run(command, check=True, capture_output=True)
+        (tmp_path / "asked.mjs").write_text(ASKED)
+        done = subprocess.run(
+            ["node", tmp_path / "asked.mjs"], check=True, capture_output=True, text=True
+        )
+        assert json.loads(done.stdout) == {
+            "teacher": [True, True, False], "student": [False, True, True],
+            "again": None, "other": {"side": "teacher", "group": 1},
+            "labels": [True, False, False], "same": None, "none": None,
+        }  # fmt: skip
+
+
+ASKED = f"""
+import {{ belongs, isolate }} from "./isolation.mjs";
+const columns = {{ teacher_answer: [1, 1, 0], student_answer: [0, 1, 1], label: [1, 0, 0] }};
+const of = (names) => ({{ has: (name) => names.includes(name), u2: (name) => columns[name] }});
+const plain = of(["teacher_answer", "student_answer"]), labeled = of(Object.keys(columns));
+const rows = (points, chosen) => [0, 1, 2].map((row) => belongs(points, chosen, row));
+const student = isolate(plain, null, "student", 1);
+console.log(JSON.stringify({{
+  teacher: rows(plain, isolate(plain, null, "teacher", 1)),
+  student: rows(plain, student),
+  again: isolate(plain, student, "student", 1),
+  other: isolate(plain, student, "teacher", 1),
+  labels: rows(labeled, isolate(labeled, null, "student", 1)),
+  same: isolate(labeled, isolate(labeled, null, "student", 1), "teacher", 1),
+  none: isolate(plain, null, "teacher", {NO_CLASS}),
+}}));
+"""

@@ -127,7 +127,7 @@ export class Interaction {
   private click(side: Side, event: MouseEvent): void {
     const [x, y] = [event.offsetX, event.offsetY];
     const { group, row } = this.under(side, x, y);
-    if (group !== null) this.map.isolate(group);
+    if (group !== null) this.map.isolate(side, group);
     else if (row >= 0) this.pick(row, modeOf(event));
     else if (modeOf(event) === "replace") this.map.clear();
   }
@@ -188,7 +188,7 @@ export class Interaction {
       this.ring(-1);
     } else if (event.key === "l" || event.key === "L") this.choose(map.tool === "lasso" ? "pan" : "lasso");
     else if ((event.key === "i" || event.key === "I") && map.ringed >= 0) {
-      map.isolate(map.groupOf(side, map.ringed));
+      map.isolate(side, map.groupOf(side, map.ringed));
     } else if (event.key === "+" || event.key === "=") this.zoom(center, 1.25);
     else if (event.key === "-") this.zoom(center, 0.8);
     else if (event.key === "0") this.fit();

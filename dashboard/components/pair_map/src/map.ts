@@ -5,6 +5,7 @@ import { Card } from "./card";
 import { type Columns, fetchColumns } from "./columns";
 import { build, fillTexts, type Skeleton } from "./dom";
 import { type Bounds, boundsOf, Grid } from "./grid";
+import { belongs, groupOf, isolate, type Isolated } from "./isolation";
 import { type Anchor, anchors, blend, placeLabels, type PlacedLabel } from "./labels";
 import { inside, simplify } from "./lasso";
 import { drawLegend } from "./legend";
@@ -13,7 +14,7 @@ import { type Area, DIAMOND, FAR, GHOST, PICKED, Renderer } from "./renderer";
 import { type Mode, Reporter, Selection } from "./selection";
 import { summarize, thousands } from "./summary";
 import { codeColors, missingCode, parseColor, readTheme, type Theme } from "./theme";
-import { type Component, type MapData, NO_CLASS, type Side, SIDES } from "./types";
+import { type Component, type MapData, type Side, SIDES } from "./types";
 
 export type Tool = "lasso" | "pan";
 
@@ -33,7 +34,7 @@ export class PairMap {
   tool: Tool = "lasso";
   morph = 1;
   ringed = -1;
-  isolated: number | null = null;
+  isolated: Isolated | null = null;
   drawing: { side: Side; line: [number, number][] } | null = null;
   private component!: Component;
   private shown = "";
@@ -158,15 +159,14 @@ export class PairMap {
 
   /** The class that a label on `side` stands for. */
   groupOf(side: Side, row: number): number {
-    const points = this.points!;
-    return points.u2(points.has("label") ? "label" : `${side}_answer`)[row];
+    return groupOf(this.points!, side, row);
   }
 
   /** Whether a point can be pointed at: not beneath, nor filtered out, nor of another class than isolated. */
   usable = (row: number): boolean => {
     if (this.points?.has("backdrop") && this.points.u1("backdrop")[row]) return false;
     if (this.colors?.has("highlight") && !this.colors.u1("highlight")[row]) return false;
-    return this.isolated === null || this.groupOf("teacher", row) === this.isolated;
+    return belongs(this.points!, this.isolated, row);
   };
 
   private get filtered(): boolean {
@@ -248,8 +248,8 @@ export class PairMap {
     this.selectionChanged();
   }
 
-  isolate(group: number | null): void {
-    this.isolated = group === this.isolated || group === NO_CLASS ? null : group;
+  isolate(side: Side, group: number): void {
+    this.isolated = isolate(this.points!, this.isolated, side, group);
     this.flagsChanged();
   }
 
@@ -341,7 +341,7 @@ export class PairMap {
         drawing: this.drawing?.side === side ? this.drawing.line : null,
       };
     });
-    this.overlay.draw(maps, this.camera, this.theme, this.isolated);
+    this.overlay.draw(maps, this.camera, this.theme, this.isolated?.group ?? null);
   }
 
   private paintWords(): void {
@@ -351,7 +351,7 @@ export class PairMap {
     const { names, titles } = this.data;
     const words = SIDES.map((side) => summarize(mask, count, this.points!.u2(`${side}_answer`), names));
     SIDES.forEach((side, i) => (this.ui.panels[side].status.textContent = words[i]));
-    const isolated = this.isolated === null ? "" : `Only ${names[this.isolated]}. `;
+    const isolated = this.isolated === null ? "" : `Only ${names[this.isolated.group]}. `;
     this.ui.live.textContent =
       isolated + (count ? `${words[0]} by ${titles.teacher}; ${words[1]} by ${titles.student}` : "Nothing selected");
     this.ui.root.dataset.selected = String(count);
