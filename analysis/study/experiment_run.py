@@ -110,7 +110,7 @@ class ExperimentRun:
     def _load(
         self, source: str, name: str, limit: int | None, handle: ModelHandle | None = None
     ) -> ImageSet:
-        size = handle.input_size[0] if handle is not None and handle.input_size else None
+        size = None if handle is None else handle.side
         return load_images(
             source,
             name=name,

@@ -86,7 +86,7 @@ def _points(key: tuple[str, str, str, str], layer: str | None, _view: View) -> M
     assert _view.projection is not None
     condition = _view.selection.condition
     pictured = condition in _view.study.manifest.thumbnails
-    url = thumbnail_template(condition, _view.study.digest) if pictured else None
+    url = thumbnail_template(condition, _view.version) if pictured else None
     triggered = _view.selection.condition in (TRIGGER, TRIGGER_PERTURBATION)
     return map_points(
         _view.all,
@@ -115,7 +115,7 @@ def _maps(view: View, color: str) -> np.ndarray:
     """Draw both maps; returns which rows of all samples are selected, (N,) bool."""
     selection, quality = view.selection, view.projection
     assert quality is not None
-    key = (view.study.digest, view.left, selection.student, selection.condition)
+    key = (view.version, view.left, selection.student, selection.condition)
     found = _points(key, selection.layer, view)
     mask, wish = _wish(view, found)
     left, right, sides = quality.teacher_quality, quality.student_quality, view.sides
