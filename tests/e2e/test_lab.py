@@ -10,10 +10,13 @@ import pytest
 
 from analysis.store import Study
 from dashboard.jobs.board import Board
+from tests.e2e.forms import now, press, start, type_in
 from tests.e2e.test_journey import WATCH, serving
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.browser
+
+MADE = {"Name *": "made", "Images *": "signs:test,n=48,seed=2", "Explained images": "0"}
 
 
 @pytest.fixture
@@ -32,12 +35,6 @@ def page(chromium: str) -> Iterator[Any]:
         browser.close()
 
 
-def fill(page: Any, label: str, text: str) -> None:
-    box = page.get_by_label(label, exact=True)
-    box.fill(text)
-    box.press("Enter")
-
-
 def test_a_job_is_started_cancelled_resumed_and_its_study_opened(page: Any, tmp_path: Path) -> None:
     workspace = tmp_path / "studies"
     workspace.mkdir()
@@ -46,18 +43,15 @@ def test_a_job_is_started_cancelled_resumed_and_its_study_opened(page: Any, tmp_
         page.get_by_role("radio", name="Compare", exact=True).click()
         page.get_by_role("button", name="The demo’s models").click()
         page.locator('input[value="demo-models"]').wait_for()
-        fill(page, "Name *", "made")
-        fill(page, "Images *", "signs:test,n=48,seed=2")
-        fill(page, "Explained images", "0")
-        page.get_by_text("Maps", exact=True).click()
-        page.get_by_role("button", name="Start", exact=True).click()
-        page.get_by_text("1 job is running").wait_for()
-        page.get_by_role("button", name="Cancel", exact=True).click()
-        page.get_by_text("Nothing is running").wait_for()
-        page.locator(".ds-job", has_text="cancelled").wait_for()
+        type_in(page, "compare", MADE)
+        now(page, page.get_by_text("Maps", exact=True)).click()
+        start(page)
+        press(page, "Cancel")
+        now(page, page.get_by_text("Nothing is running")).wait_for()
+        now(page, page.locator(".ds-job", has_text="cancelled")).wait_for()
         assert not (workspace / "made").exists()
-        page.get_by_role("button", name="Resume", exact=True).click()
-        page.get_by_text("1 job is running").wait_for()
+        press(page, "Resume")
+        now(page, page.get_by_text("1 job is running")).wait_for()
         # The worker yields to everybody else on the machine.
         page.get_by_role("link", name="Open the study").click(timeout=240_000)
         page.get_by_text("What shall be run?").wait_for(state="detached")

@@ -6,7 +6,7 @@ Nothing is prepared: the student that is audited and repaired is poisoned and di
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,12 @@ import pytest
 
 from analysis.store import Study
 from dashboard.jobs.board import Board
+from tests.e2e.forms import choose, now, press, start, type_in
 from tests.e2e.test_journey import WATCH, serving
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.browser
 
-# While Streamlit draws the next run it keeps parts of the former one beside it for a moment.
-CURRENT = ':not([data-retained="true"], [data-retained="true"] *)'
 A_JOB = 900_000
 """Milliseconds that a job may take: its worker yields to everybody else on the machine."""
 NAME, REPAIRED = "road-signs", "mended"
@@ -58,47 +57,18 @@ def page(chromium: str, workspace: Path) -> Iterator[Any]:
         browser.close()
 
 
-def current(page: Any, kind: str, label: str) -> Any:
-    """The field called ``label`` of the form of ``kind``.
-
-    Another form's field of that name may stand there until the chosen one is drawn.
-    """
-    return page.locator(f'[class*="st-key-lab-{kind}-"]').locator(
-        f":is(input, textarea){CURRENT}"
-    ).and_(page.get_by_label(label, exact=True)).locator("visible=true").first  # fmt: skip
-
-
-def type_in(page: Any, kind: str, texts: Mapping[str, str]) -> None:
-    """Type each text into the field of its name, without a look at what the page makes of it."""
-    for label, text in texts.items():
-        box = current(page, kind, label)
-        box.fill(text)
-        box.press("Enter")
-
-
-def choose(page: Any, kind: str, label: str, option: str) -> None:
-    current(page, kind, label).click()
-    page.get_by_role("option", name=option, exact=True).click()
-
-
-def start(page: Any) -> None:
-    """Start what the form holds, and wait until its job is in the list."""
-    page.get_by_role("button", name="Start", exact=True).click()
-    page.get_by_text("1 job is running").wait_for()
-
-
 def form(page: Any, short: str) -> None:
     page.get_by_role("link", name="Lab", exact=True).click()
     page.get_by_role("radio", name=short, exact=True).click()
 
 
 def settings(page: Any) -> None:
-    page.get_by_text("More settings", exact=True).and_(page.locator(CURRENT)).click()
+    now(page, page.get_by_text("More settings", exact=True)).click()
 
 
 def open_result(page: Any, title: str) -> None:
     """Wait for the newest job, whose head says ``title``, and follow its link."""
-    head = page.locator('[class*="st-key-jobhead_"]', has_text=title).and_(page.locator(CURRENT))
+    head = now(page, page.locator('[class*="st-key-jobhead_"]', has_text=title))
     head.first.get_by_role("link", name="Open the study").click(timeout=A_JOB)
     page.locator(".st-key-context_bar").wait_for()
 
@@ -110,13 +80,13 @@ def poison_and_distill(page: Any) -> None:
     page.get_by_role("button", name="Open it in the Lab").click()
     page.locator(f'input[value="{NAME}"]').wait_for()
     type_in(page, "run", SMALL)
-    page.get_by_text("Maps", exact=True).click()
+    now(page, page.get_by_text("Maps", exact=True)).click()
     start(page)
     page.get_by_text("part 1 of 4").wait_for()
-    page.get_by_role("button", name="Cancel", exact=True).click()
-    page.locator(".ds-job", has_text="cancelled").wait_for()
-    page.get_by_text("Nothing is running").wait_for()
-    page.get_by_role("button", name="Resume", exact=True).click()
+    press(page, "Cancel")
+    now(page, page.locator(".ds-job", has_text="cancelled")).wait_for()
+    now(page, page.get_by_text("Nothing is running")).wait_for()
+    press(page, "Resume")
     open_result(page, "Whole experiment")
     page.get_by_text("64 images · 16 classes").wait_for()
 
