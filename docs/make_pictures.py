@@ -55,7 +55,7 @@ def server(study: str) -> Iterator[None]:
 
 def take(page: Page, name: str, scheme: str) -> None:
     page.goto(f"{ADDRESS}/{name}")
-    page.get_by_text(PAGES[name]).first.wait_for(timeout=60_000)
+    page.get_by_text(PAGES[name]).locator("visible=true").first.wait_for(timeout=60_000)
     page.wait_for_load_state("networkidle")
     page.wait_for_timeout(2500)  # fonts, charts and the map's first frames
     target = HERE / "pictures" / f"{name}-{scheme}.png"
