@@ -7,7 +7,7 @@ instead of being applied silently.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -91,10 +91,10 @@ def labels_in_order(
     """
     if images.labels is None:
         return None, []
-    own = images.class_names
-    place = {name.casefold(): index for index, name in enumerate(names)}
-    if own and len(place) == len(names) and all(name.casefold() in place for name in own):
-        return np.asarray([place[name.casefold()] for name in own])[images.labels], []
+    own, fold = images.class_names, _folding(names)
+    place = {fold(name): index for index, name in enumerate(names)}
+    if own and all(fold(name) in place for name in own):
+        return np.asarray([place[fold(name)] for name in own])[images.labels], []
     if (own and len(own) != len(names)) or images.labels.max() >= len(names):
         count = len(own) if own else int(images.labels.max()) + 1
         raise ImageSetError(
@@ -104,19 +104,23 @@ def labels_in_order(
         )
     if not own or not known:
         return images.labels, []
-    shared = [name for name in own if name.casefold() in place]
-    if shared:
-        foreign = next(name for name in own if name.casefold() not in place)
+    foreign = [name for name in own if fold(name) not in place]
+    if len(foreign) < len(own):
         raise ImageSetError(
-            f"the images have a class {foreign!r} that the teacher does not know",
+            f"the images have a class {foreign[0]!r} that the teacher does not know",
             expected="the teacher's class names, or none of them",
-            remedy=nearest(foreign, names),
+            remedy=nearest(foreign[0], names),
         )
     text = (
         f"The images' classes have other names than the teacher's ({own[0]!r} where it says "
         f"{names[0]!r}); labels are compared by position."
     )
     return images.labels, [{"kind": "image_classes", "text": text}]
+
+
+def _folding(names: Sequence[str]) -> Callable[[str], str]:
+    """How names are compared: whatever their case, unless two of ``names`` differ in it alone."""
+    return str.casefold if len({name.casefold() for name in names}) == len(names) else str
 
 
 def relabeled(images: ImageSet, names: tuple[str, ...] | None, *, of: str) -> ImageSet:
@@ -131,7 +135,7 @@ def relabeled(images: ImageSet, names: tuple[str, ...] | None, *, of: str) -> Im
         return images
     if len(own) != len(names):
         return images
-    fold = str.casefold if len({name.casefold() for name in names}) == len(names) else str
+    fold = _folding(names)
     place = {fold(name): index for index, name in enumerate(names)}
     foreign = [name for name in own if fold(name) not in place]
     if len(foreign) == len(own):
