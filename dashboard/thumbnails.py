@@ -45,13 +45,12 @@ def thumbnail_template(condition: str, version: str) -> str:
 
 def remember(study: Study) -> None:
     """Let the route hand out pictures of ``study``, which a page shows."""
-    remember_all([(study_version(study), study.path), (study.digest, study.path)])
+    remember_all([(study_version(study), study.path)])
 
 
 def remember_all(studies: Iterable[tuple[str, Path]]) -> None:
     """Let the route hand out pictures of all ``studies``, each a version and a folder.
 
-    A study's digest does as a version, but what is named by it must not be cached.
     What no page has shown for longest goes, but none of these, however many they are.
     """
     shown = {version[:_VERSION]: path for version, path in studies}
@@ -71,14 +70,13 @@ def thumbnail_route(study_dir: Path | None) -> Route:
     """
 
     @functools.lru_cache(maxsize=1)
-    def served(path: Path, stamp: tuple[int, int]) -> tuple[str, str]:
-        study = Study.open(path)
-        return study_version(study)[:_VERSION], study.digest[:_VERSION]
+    def served(path: Path, stamp: tuple[int, int]) -> str:
+        return study_version(Study.open(path))[:_VERSION]
 
     def place(version: str) -> Path:
         if version in _opened:
             return _opened[version]
-        if study_dir is not None and version in ("", *served(study_dir, study_stamp(study_dir))):
+        if study_dir is not None and version in ("", served(study_dir, study_stamp(study_dir))):
             return study_dir
         raise LookupError
 

@@ -21,7 +21,6 @@ from analysis.attack.poisoning import HALVES, PoisonedSet, choose_candidates, po
 from analysis.attack.report import PoisonReport
 from analysis.attack.settings import AttackConfig
 from analysis.data.imageset import ImageSet
-from analysis.data.sources import load_images
 from analysis.data.writing import write_images, written_ids
 from analysis.digest import digest_json
 from analysis.errors import ConfigError, ImageSetError, InputError, nearest
@@ -30,6 +29,7 @@ from analysis.models.loading import ModelSpec, load_model
 from analysis.store import Progress, StageCache, StageOutput, silent, workspace_cache
 from analysis.store.files import atomic_path, write_array, write_json
 from analysis.study.classes import plan_classes
+from analysis.study.images import images_for
 
 VERSION = 1
 SET_NAME = "distillation"
@@ -83,7 +83,7 @@ def attack_images(
         if isinstance(teacher, ModelHandle)
         else load_model(teacher, trusted_code=trusted_code, device=device)
     )
-    loaded = _loaded(images, handle, limit, limit_seed, progress)
+    loaded = images_for(handle, images, SET_NAME, limit=limit, seed=limit_seed, progress=progress)
     clean, target = _prepared(loaded, handle, config)
     inputs = {"teacher": handle.digest, "images": clean.digest}
     settled = {**config.result_key(), "trigger": config.make_trigger().key(), "target": target}
@@ -123,27 +123,6 @@ def find_target(target: str | int, class_names: Collection[str]) -> int:
         f"target class {text!r}",
         expected=f"a class name, or a number from 0 to {len(names) - 1}",
         remedy=nearest(text, names),
-    )
-
-
-def _loaded(
-    images: ImageSet | str | Path,
-    teacher: ModelHandle,
-    limit: int | None,
-    seed: int,
-    progress: Progress,
-) -> ImageSet:
-    """The images as the teacher takes them, at most ``limit`` of them."""
-    if isinstance(images, ImageSet):
-        return images if limit is None else images.take(limit, seed=seed)
-    return load_images(
-        images,
-        name=SET_NAME,
-        size=teacher.side,
-        channels=teacher.in_channels,
-        limit=limit,
-        seed=seed,
-        progress=progress,
     )
 
 

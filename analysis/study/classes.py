@@ -7,7 +7,7 @@ instead of being applied silently.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -91,10 +91,10 @@ def labels_in_order(
     """
     if images.labels is None:
         return None, []
-    own, fold = images.class_names, _folding(names)
-    place = {fold(name): index for index, name in enumerate(names)}
-    if own and all(fold(name) in place for name in own):
-        return np.asarray([place[fold(name)] for name in own])[images.labels], []
+    own = images.class_names
+    places, foreign = _places(own or (), names)
+    if own and not foreign:
+        return np.asarray(places)[images.labels], []
     if (own and len(own) != len(names)) or images.labels.max() >= len(names):
         count = len(own) if own else int(images.labels.max()) + 1
         raise ImageSetError(
@@ -104,7 +104,6 @@ def labels_in_order(
         )
     if not own or not known:
         return images.labels, []
-    foreign = [name for name in own if fold(name) not in place]
     if len(foreign) < len(own):
         raise ImageSetError(
             f"the images have a class {foreign[0]!r} that the teacher does not know",
@@ -118,9 +117,18 @@ def labels_in_order(
     return images.labels, [{"kind": "image_classes", "text": text}]
 
 
-def _folding(names: Sequence[str]) -> Callable[[str], str]:
-    """How names are compared: whatever their case, unless two of ``names`` differ in it alone."""
-    return str.casefold if len({name.casefold() for name in names}) == len(names) else str
+def _places(own: Sequence[str], names: Sequence[str]) -> tuple[list[int], list[str]]:
+    """Where in ``names`` each known one of ``own`` is, and those that are not known.
+
+    Whatever their case, unless two of ``names`` differ in it alone.
+    """
+    fold = str.casefold if len({name.casefold() for name in names}) == len(names) else str
+    place = {fold(name): index for index, name in enumerate(names)}
+    known = [fold(name) in place for name in own]
+    return (
+        [place[fold(name)] for name, there in zip(own, known, strict=True) if there],
+        [name for name, there in zip(own, known, strict=True) if not there],
+    )
 
 
 def relabeled(images: ImageSet, names: tuple[str, ...] | None, *, of: str) -> ImageSet:
@@ -135,9 +143,7 @@ def relabeled(images: ImageSet, names: tuple[str, ...] | None, *, of: str) -> Im
         return images
     if len(own) != len(names):
         return images
-    fold = _folding(names)
-    place = {fold(name): index for index, name in enumerate(names)}
-    foreign = [name for name in own if fold(name) not in place]
+    places, foreign = _places(own, names)
     if len(foreign) == len(own):
         return images
     if foreign:
@@ -146,8 +152,7 @@ def relabeled(images: ImageSet, names: tuple[str, ...] | None, *, of: str) -> Im
             expected="the same class names, in any order",
             remedy=nearest(foreign[0], names),
         )
-    labels = np.asarray([place[fold(name)] for name in own])[images.labels]
-    return replace(images, labels=labels, class_names=names)
+    return replace(images, labels=np.asarray(places)[images.labels], class_names=names)
 
 
 def _student_order(

@@ -7,7 +7,7 @@ so that a run that was killed goes on and several experiments can share one such
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ def _audited(
         known = dict.fromkeys(study.students, plan.distillation_set)
     settings = {**plan.config.inversion.key(), "references": plan.references}
     asked = json.loads(json.dumps({"budget": plan.budget, **settings}))
-    read = {name: _what_is_read(plan, known.get(name)) for name in study.students}
+    read = _what_is_read(plan, study.students, known)
     missing = [
         name
         for name in study.students
@@ -91,17 +91,19 @@ def _audited(
         return writer.publish(Study.open(done.path).manifest)
 
 
-def _what_is_read(plan: AuditPlan, distillation: str | None) -> dict[str, Any]:
-    """Digests of what an audit by ``plan`` reads beside the study: None for what it does not."""
+def _what_is_read(
+    plan: AuditPlan, students: Iterable[str], distillation: Mapping[str, str]
+) -> dict[str, dict[str, Any]]:
+    """Digests of what an audit by ``plan`` reads beside the study, by student; None: nothing."""
     given = plan.given
-    found = None if given is None else Path(given)
-    return {
-        "images": None if plan.images is None else source_key(plan.images),
-        "references": (
-            None if found is None else content_digest(found) if found.exists() else str(given)
-        ),
-        "distillation_set": None if distillation is None else source_key(distillation),
-    }
+    references = given
+    if given is not None and Path(given).exists():
+        references = content_digest(Path(given))
+    sources = {*distillation.values(), *([] if plan.images is None else [plan.images])}
+    keys: dict[str | None, str | None] = {source: source_key(source) for source in sources}
+    keys[None] = None
+    shared = {"images": keys[plan.images], "references": references}
+    return {name: {**shared, "distillation_set": keys[distillation.get(name)]} for name in students}
 
 
 def _asked(study: Study, student: str) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from analysis.data.imageset import ImageSet
 from analysis.data.listing import locate
 from analysis.data.sources import SOURCES, load_images
 from analysis.digest import digest_file, digest_json
+from analysis.models.handle import ModelHandle
 from analysis.store import Progress, StageCache, Study, silent
 from analysis.store.files import write_array
 
@@ -68,6 +69,32 @@ def load_image_set(
         sample_ids=np.load(output.file("ids.npy")),
         class_names=_tuple(output.record["class_names"]),
         source=output.record["source"],
+    )
+
+
+def images_for(
+    model: ModelHandle | None,
+    images: ImageSet | str | Path,
+    name: str,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> ImageSet:
+    """``images``, or those of a source as ``model`` takes them, called ``name``.
+
+    At most ``limit`` of them, drawn with ``seed``.
+    """
+    if isinstance(images, ImageSet):
+        return images if limit is None else images.take(limit, seed=seed)
+    return load_images(
+        images,
+        name=name,
+        size=None if model is None else model.side,
+        channels=None if model is None else model.in_channels,
+        limit=limit,
+        seed=seed,
+        progress=progress,
     )
 
 

@@ -20,7 +20,6 @@ from filelock import FileLock, Timeout
 from torch import nn
 
 from analysis.data.imageset import ImageSet
-from analysis.data.sources import load_images
 from analysis.distillation.batches import epoch_seed
 from analysis.distillation.history import History
 from analysis.distillation.objectives import HintonKD, Objective, Supervised
@@ -35,6 +34,7 @@ from analysis.models.weights import read_header
 from analysis.store import Progress, silent
 from analysis.store.files import storage_errors
 from analysis.study.classes import relabeled
+from analysis.study.images import images_for
 
 _ROWS = 1024
 _LOCK = ".lock"
@@ -81,7 +81,7 @@ def train_model(
     """
     config = config or TrainingConfig()
     out = _checked(out)
-    load = functools.partial(_loaded, limit=limit, seed=limit_seed, progress=progress)
+    load = functools.partial(images_for, None, limit=limit, seed=limit_seed, progress=progress)
     pixels = load(images, "training")
     normalization = (
         dataset_normalization(pixels) if normalize == "dataset" else Normalization.parse(normalize)
@@ -131,9 +131,7 @@ def distill_model(
         if isinstance(teacher, ModelHandle)
         else load_model(teacher, trusted_code=trusted_code)
     )
-    load = functools.partial(
-        _loaded, teacher=handle, limit=limit, seed=limit_seed, progress=progress
-    )
+    load = functools.partial(images_for, handle, limit=limit, seed=limit_seed, progress=progress)
     # The name is part of the ids: a run on a part of the images keeps the one it always had.
     pixels = load(images, "distillation" if limit is None else "training")
     handle.check_images(pixels.image_shape)
@@ -333,28 +331,6 @@ def _checked(out: str | Path) -> Path:
     if path.suffix != ".safetensors":
         raise ModelError(f"weights file {path.name!r}", expected="a name ending in .safetensors")
     return path
-
-
-def _loaded(
-    images: ImageSet | str | Path,
-    name: str,
-    *,
-    limit: int | None,
-    seed: int,
-    progress: Progress,
-    teacher: ModelHandle | None = None,
-) -> ImageSet:
-    if isinstance(images, ImageSet):
-        return images if limit is None else images.take(limit, seed=seed)
-    return load_images(
-        images,
-        name=name,
-        size=None if teacher is None else teacher.side,
-        channels=None if teacher is None else teacher.in_channels,
-        limit=limit,
-        seed=seed,
-        progress=progress,
-    )
 
 
 def _normalization(normalize: str, images: ImageSet, teacher: ModelHandle) -> Normalization:
