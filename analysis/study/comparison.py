@@ -18,12 +18,15 @@ from analysis.records import REFERENCE, TEACHER, check_student_name
 from analysis.store import Progress, Study, StudyWriter, silent, workspace_cache, writing
 from analysis.store.manifest import MANIFEST
 from analysis.study.classes import ClassPlan, plan_classes
+from analysis.study.conditions import has_trigger
 from analysis.study.images import images_of_study, load_image_set
 from analysis.study.models import load_handles, load_stored, warming_up
 from analysis.study.run import ComparisonRun
 from analysis.study.seen import SeenImages, find_seen, put_seen
 from analysis.study.specs import StudentSpec
 from analysis.study.stages import CompareConfig, Workbench
+
+_TRIGGER = "attack.trigger"
 
 
 def compare(
@@ -168,10 +171,18 @@ def _existing(
     if not (folder / MANIFEST).exists():
         return None
     study = Study.open(folder)
+    same_images = study.inspection.digest == images.digest
+    there, here = _flat(study.manifest.config), _flat(config.key())
+    # The pixels decide, not the path of the trigger's picture.
+    same = has_trigger(study, images, config.attack) if same_images and config.attack else None
+    if same:
+        there[_TRIGGER] = here[_TRIGGER]
+    changed = same is False and there.get(_TRIGGER) == here[_TRIGGER]
     differs = [
         *([] if study.teacher.digest == teacher.digest else ["another teacher"]),
-        *([] if study.inspection.digest == images.digest else ["other images"]),
-        *_other_settings(study.manifest.config, config.key()),
+        *([] if same_images else ["other images"]),
+        *([f"another picture as {here[_TRIGGER]}"] if changed else []),
+        *_other_settings(there, here),
     ]
     if differs:
         raise StudyError(
@@ -179,6 +190,15 @@ def _existing(
             remedy="choose another --out, or delete that folder",
         )
     return study
+
+
+def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """``config`` with the settings of the attack beside the others."""
+    attack = config.get("attack")
+    if not isinstance(attack, Mapping):
+        return dict(config)
+    own = {key: value for key, value in config.items() if key != "attack"}
+    return own | {f"attack.{key}": value for key, value in attack.items()}
 
 
 def _other_settings(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:

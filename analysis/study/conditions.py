@@ -205,6 +205,14 @@ def _stamped(bench: Workbench, images: ImageSet, config: ConditionConfig) -> np.
     return np.load(output.file("images.npy"), mmap_mode="r")
 
 
+def has_trigger(study: Study, images: ImageSet, config: ConditionConfig) -> bool | None:
+    """Whether ``study`` shows ``images`` with the trigger of ``config``; None: with no trigger."""
+    if TRIGGER not in study.conditions:
+        return None
+    stamped = with_trigger(images, _attack(config, 0).make_trigger())
+    return study.conditions[TRIGGER].pixels_digest == stamped.pixels_digest
+
+
 def _presented(
     slug: str, images: ImageSet, rows: np.ndarray, total: int, config: ConditionConfig, target: str
 ) -> Presented:

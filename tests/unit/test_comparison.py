@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from scipy.special import rel_entr, softmax
@@ -507,6 +508,31 @@ def test_conditions_under_attack(
     assert cells["clean"]["students"]["beta"]["attack_success_rate"] is None
     assert cells["trigger"]["students"]["beta"]["agreement"] is not None
     assert cells["trigger"]["attack_n"] == (made.labels != target).sum()
+
+
+def test_a_trigger_is_known_by_its_picture_wherever_that_lies(
+    teacher: str, tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
+    def again(file: Path) -> Study:
+        attack = ConditionConfig(
+            trigger=f"image:file={file},size=6", target="80", epsilon="8", steps=1, probe=2
+        )
+        return compare(
+            teacher=teacher,
+            students=models(tiny_models, "alpha"),
+            images=FEW,
+            out=tmp_path / "study",
+            config=CompareConfig(probe=0, draws=100, projection=False, attack=attack),
+        )
+
+    first, second = tmp_path / "first.png", tmp_path / "second.png"
+    Image.new("RGBA", (6, 6), (208, 32, 192, 255)).save(first)
+    made = again(first)
+    first.rename(second)
+    assert again(second).digest == made.digest
+    Image.new("RGBA", (6, 6), (32, 208, 64, 255)).save(first)
+    with pytest.raises(StudyError, match=r"another picture as image:file=\S+first\.png"):
+        again(first)
 
 
 def test_other_numbers_of_classes_are_refused(
