@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from analysis.attack.poisoning import HALVES
 from analysis.attack.settings import AttackConfig
-from analysis.errors import ConfigError, DistillscopeError, nearest
+from analysis.errors import ConfigError, nearest
 from analysis.records import REFERENCE, Role, check_student_name
 from analysis.study.conditions import check_conditions
 from analysis.study.experiment_settings import (
@@ -22,6 +21,7 @@ from analysis.study.experiment_settings import (
     Recipe,
     ReferencesConfig,
     StudentPlan,
+    section,
 )
 from analysis.study.places import located, located_source, located_spec
 from analysis.study.references import choose_seeds, reference_name
@@ -68,13 +68,13 @@ def read_experiment(
     seed = _seed(values)
     asked = {"device": device, "threads": threads}
     common = _Common({"seed": seed}, {k: v for k, v in asked.items() if v is not None})
-    with _section("images"):
+    with section("images"):
         images = _images(values["images"], base)
-    with _section("teacher"):
+    with section("teacher"):
         teacher = _teacher(values["teacher"], base, common)
-    with _section("distillation"):
+    with section("distillation"):
         recipe = Recipe.from_mapping(common.around(values["distillation"]))
-    with _section("attack"):
+    with section("attack"):
         attack = _attack(values["attack"], base, recipe, seed)
     return Experiment(
         name=_text(values, "name", file.stem),
@@ -142,17 +142,6 @@ def _check_keys(values: Mapping[str, Any]) -> None:
             raise ConfigError(f"the experiment has no [{key}]", expected=", ".join(REQUIRED))
 
 
-@contextlib.contextmanager
-def _section(name: str) -> Iterator[None]:
-    """Say in which section a value is wrong."""
-    try:
-        yield
-    except DistillscopeError as error:
-        raise ConfigError(
-            f"[{name}] {error.what}", expected=error.expected, remedy=error.remedy
-        ) from error
-
-
 def _text(values: Mapping[str, Any], key: str, default: str) -> str:
     value = values.get(key, default)
     if not isinstance(value, str) or not value.strip():
@@ -216,11 +205,11 @@ def _students(values: Mapping[str, Any], common: _Common) -> dict[str, StudentPl
         ("students", "subject", STUDENTS),
         ("controls", "control", CONTROLS),
     )
-    for section, role, usual in groups:
+    for group, role, usual in groups:
         taken = {name.lower() for name in plans}
         default = {name: half for name, half in usual.items() if name not in taken}
-        for name, value in values.get(section, default).items():
-            with _section(section):
+        for name, value in values.get(group, default).items():
+            with section(group):
                 check_student_name(name, tuple(plans))
                 plans[name] = _student(name, value, role, values["distillation"], common)
     if not plans:
@@ -235,7 +224,7 @@ def _references(
 
     None has the seed of a student on clean images: it would be that student.
     """
-    with _section("references"):
+    with section("references"):
         asked = ReferencesConfig.from_mapping(values.get("references", {}))
         plain = {"checkpoint_every": 0, "checkpoint_count": 0, "checkpoint_epochs": ()}
         recipe = values["distillation"]
@@ -257,7 +246,7 @@ def _student(
     half = table.get("half", "both")
     if half not in HALVES:
         raise ConfigError(f"{name}: half {half!r}", remedy=nearest(str(half), HALVES))
-    with _section(name):
+    with section(name):
         made = Recipe.from_mapping(common.around(recipe, own))
     return StudentPlan(role=role, half=half, recipe=made)
 
@@ -269,12 +258,12 @@ def _comparison(
     shared = {name: getattr(attack, name) for name in _SHARED}
     texts = {"target": attack.target, "epsilon": attack.epsilon, **given}
     texts = {key: _number(value) for key, value in texts.items() if key in ("target", "epsilon")}
-    with _section("conditions"):
+    with section("conditions"):
         conditions = ConditionConfig.from_mapping(
             {**shared, **given, **texts, **_trigger(given, base)}
         )
         check_conditions(conditions)
-    with _section("comparison"):
+    with section("comparison"):
         own = values.get("comparison", {})
         if "attack" in own:
             raise ConfigError("attack", remedy="write it as the section [conditions]")
@@ -284,7 +273,7 @@ def _comparison(
 def _audit(values: Mapping[str, Any], base: Path, seed: int) -> AuditPlan | None:
     if "audit" not in values:
         return None
-    with _section("audit"):
+    with section("audit"):
         given = dict(values["audit"])
         search = {"seed": seed, **dict(given.pop("search", {}))}
         sources = (

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -12,7 +13,7 @@ from analysis.attack.settings import AttackConfig
 from analysis.config import Config, field
 from analysis.distillation.objectives import OBJECTIVES, Objective, make_objective
 from analysis.distillation.settings import TrainingConfig
-from analysis.errors import ConfigError, nearest
+from analysis.errors import ConfigError, DistillscopeError, nearest
 from analysis.models.architectures import find_architecture
 from analysis.models.normalization import Normalization
 from analysis.records import Role
@@ -179,3 +180,14 @@ class Experiment:
     students: Mapping[str, StudentPlan]
     comparison: CompareConfig
     audit: AuditPlan | None = None
+
+
+@contextlib.contextmanager
+def section(name: str) -> Iterator[None]:
+    """Say in which section a value is wrong."""
+    try:
+        yield
+    except DistillscopeError as error:
+        raise ConfigError(
+            f"[{name}] {error.what}", expected=error.expected, remedy=error.remedy
+        ) from error

@@ -299,6 +299,22 @@ WRONG = {
                   "[distillation] unknown objective 'hintn'. Did you mean 'hinton'?"),
     "features": (("[distillation]\n", '[distillation]\nobjective = "fitnets"\n'),
                  "reads the teacher's features; expected teacher_views"),
+    "layer": (("[distillation]\n", '[distillation]\nobjective = "fitnets"\n'
+               'teacher_views = "augmented"\nstudent_layers = ["layer9"]\n'),
+              "[backdoored] ConvNet has no layer 'layer9'"),
+    "no map": (("[distillation]\n", '[distillation]\nobjective = "attention"\n'
+                'teacher_views = "augmented"\nstudent_layers = ["layer1"]\n'
+                'teacher_layers = ["linear"]\n'),
+               "[backdoored] layer 'linear' gives 2-dimensional features; expected maps"),
+    "width": (('[distillation]\narch = "convnet"\nwidth = 4',
+               '[distillation]\narch = "vit_tiny"\nwidth = 33'),
+              "[backdoored] vit_tiny of width 33; expected a positive multiple"),
+    "teacher width": (('[teacher]\narch = "convnet"\nwidth = 4',
+                       '[teacher]\narch = "vit_tiny"\nwidth = 33'),
+                      "[teacher] vit_tiny of width 33"),
+    "channels": (('[distillation]\narch = "convnet"\nwidth = 4',
+                  '[distillation]\narch = "convnet"\nwidth = 4\nnormalize = "0.5/0.5"'),
+                 "[backdoored] normalize=0.5/0.5 is for 1 channels; expected 3"),
     "setting": (("[distillation]\n", "[distillation]\ntemprature = 4\n"),
                 "unknown key 'temprature'. Did you mean 'temperature'?"),
     "code": (("[distillation]\narch = \"convnet\"", '[distillation]\narch = "n.py:make"'),
