@@ -52,19 +52,18 @@ def nearest_neighbors(
     return _search(points, asked, own, k)
 
 
-def neighborhood_overlap(first: Neighbors, second: Neighbors, k: int = NEIGHBORS) -> np.ndarray:
-    """Share (N,) of the ``k`` nearest neighbors that both models have in common.
+def neighborhood_overlap(first: Neighbors, second: Neighbors) -> np.ndarray:
+    """Share (N,) of each sample's neighbors, (N, k) in both, that both models have in common.
 
     In [0, 1], higher is closer; two unrelated models have k / (N - 1) on average. Rows are the
-    same samples in both. Where fewer than k neighbors exist, all of them count. Raises
-    :class:`InputError` when the two differ in rows or in neighbors.
+    same samples in both. Raises :class:`InputError` when the two differ in rows or in neighbors.
     """
-    if first.indices[:, :k].shape != second.indices[:, :k].shape:
+    if first.indices.shape != second.indices.shape:
         raise InputError(
             f"neighbors of shape {first.indices.shape} and {second.indices.shape}",
             expected="the same samples with the same number of neighbors",
         )
-    a, b = np.sort(first.indices[:, :k]), np.sort(second.indices[:, :k])
+    a, b = np.sort(first.indices), np.sort(second.indices)
     both = np.sort(np.concatenate([a, b], axis=1), axis=1)
     return (both[:, 1:] == both[:, :-1]).sum(axis=1) / a.shape[1]
 

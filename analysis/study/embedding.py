@@ -20,7 +20,7 @@ from analysis.study.stages import Products, Workbench
 
 NEIGHBORS_VERSION = 1
 LAYOUT_VERSION = 1
-OVERLAP_VERSION = 1
+OVERLAP_VERSION = 2
 PLACEMENT_VERSION = 1
 FEWEST_ON_A_MAP = 3
 
@@ -115,7 +115,7 @@ def measure_overlap(
         overlap = neighborhood_overlap(_indices(teacher), _indices(other))
         write_array(folder / "overlap.npy", overlap)
         interval = bootstrap_mean(overlap, seed=bench.config.seed, draws=bench.config.draws)
-        return {"mean": interval.to_json(), "k": int(teacher.shape[1])}
+        return {"mean": interval.to_json()}
 
     output = bench.cache.run(
         "overlap",

@@ -116,7 +116,8 @@ OUTPUTS = {
     ),
     "mean_neighborhood_overlap": Measure(
         title="Shared neighbors",
-        says="Share of an image’s 15 nearest others in feature space that both models share",
+        says="Share of an image’s nearest others in feature space that both models share, of 15 "
+        "unless the comparison asked for another number",
         unit="share", range="0 to 1", higher="closer",
     ),
     "slice": Measure(

@@ -114,10 +114,11 @@ def test_few_rows_lower_k() -> None:
     assert nearest_neighbors(_normal(4), 15).indices.shape == (4, 3)
 
 
-def test_overlap_matches_sets() -> None:
-    a, b = nearest_neighbors(_normal(80), 20), nearest_neighbors(_normal(80, seed=1), 20)
+@pytest.mark.parametrize("k", [3, 20])
+def test_overlap_matches_sets(k: int) -> None:
+    a, b = nearest_neighbors(_normal(80), k), nearest_neighbors(_normal(80, seed=1), k)
     expected = [
-        len({*first[:15]} & {*second[:15]}) / 15
+        len({*first} & {*second}) / k
         for first, second in zip(a.indices.tolist(), b.indices.tolist(), strict=True)
     ]
     np.testing.assert_allclose(neighborhood_overlap(a, b), expected)
