@@ -20,6 +20,8 @@ from analysis.config import Config, field
 from analysis.errors import ConfigError, nearest
 
 NORMS = ("linf", "l2")
+# Counts the ways in which lengths were rounded to 8 bits.
+_ROUNDING = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +62,8 @@ class Perturbation(Config, abc.ABC):
 
     def key(self) -> dict[str, Any]:
         """The values that decide the result, and which perturbation it is."""
-        return {"name": self.name, **super().key()}
+        rounding = {"rounding": _ROUNDING} if self.norm == "l2" else {}
+        return {"name": self.name, **rounding, **super().key()}
 
 
 @dataclass(frozen=True, slots=True)

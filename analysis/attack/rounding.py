@@ -25,7 +25,7 @@ def round_inward(plain: Tensor, changed: Tensor, epsilon: float, norm: str) -> T
 
     Both (N, C, H, W) in [0, 1]; ``epsilon`` in 1/255, ``norm`` is ``linf`` or ``l2``. Returns
     whole numbers 0 to 255. The bound holds exactly, not up to half a step: where rounding would
-    leave the ball, it goes towards ``plain``.
+    leave the ball, it goes towards ``plain``, in l2 for as few values of an image as will do.
     """
     base = to_bytes(plain)
     change = (changed - plain) * 255
@@ -40,7 +40,14 @@ def round_inward(plain: Tensor, changed: Tensor, epsilon: float, norm: str) -> T
 def _inside_l2(change: Tensor, epsilon: float) -> Tensor:
     length = change.flatten(1).norm(dim=1)[:, None, None, None]
     change = change * (epsilon / length.clamp(min=1e-12)).clamp(max=1)
-    nearest = (change + 0.5).floor()
-    fits = nearest.flatten(1).norm(dim=1) <= epsilon
-    # Towards zero no coordinate grows, so neither does the norm.
-    return torch.where(fits[:, None, None, None], nearest, change.trunc())
+    nearest, inner = (change + 0.5).floor().flatten(1), change.trunc().flatten(1)
+    grown = nearest.abs() - change.flatten(1).abs()
+    # What was rounded up most goes back first. With all of it back no value has grown, so
+    # neither has the norm.
+    order = grown.argsort(dim=1, descending=True, stable=True)
+    square = nearest.long().square()
+    saved = (square - inner.long().square()).gather(1, order)
+    excess = square.sum(dim=1, keepdim=True) - math.floor(epsilon**2)
+    back = torch.zeros_like(saved, dtype=torch.bool)
+    back.scatter_(1, order, saved.cumsum(dim=1) - saved < excess)
+    return torch.where(back, inner, nearest).reshape(change.shape)

@@ -6,6 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.nn import functional
 
 from analysis.attack.crafting import craft
@@ -319,6 +321,25 @@ def test_views_without_an_augmentation_are_refused():
 def test_rounding_goes_to_the_nearest_and_half_upwards():
     values = torch.tensor([0.0, 0.4, 0.5, 1.5, 2.5, 254.6, 255.0]) / 255
     assert to_bytes(values.double()).tolist() == [0, 0, 1, 2, 3, 255, 255]
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([2.0, 7.5, 16.0, 64.0, 300.0]))
+@settings(max_examples=25, deadline=None)
+def test_rounding_in_l2_takes_back_what_it_must_and_no_more(seed, epsilon):
+    generator = torch.Generator().manual_seed(seed)
+    delta = torch.randn((1, 3, 8, 8), generator=generator, dtype=torch.float64)
+    delta *= 0.999 * epsilon / delta.norm()
+    plain = torch.full(delta.shape, 128 / 255, dtype=torch.float64)
+    rounded = round_inward(plain, plain + delta / 255, epsilon, "l2") - 128
+    exact = delta.numpy().ravel()
+    whole = np.sign(exact) * np.floor(np.abs(exact) + 0.5)
+    grown = np.abs(whole) - np.abs(exact)
+    for place in np.argsort(-grown):
+        if (whole**2).sum() <= epsilon**2:
+            break
+        whole[place] = np.trunc(exact[place])
+    np.testing.assert_array_equal(rounded.numpy().ravel(), whole)
+    assert (whole**2).sum() <= epsilon**2
 
 
 @pytest.mark.parametrize("name", PERTURBATIONS)
