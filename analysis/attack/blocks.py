@@ -91,6 +91,15 @@ def join_checked(blocks: Sequence[Block]) -> Verification:
     return _joined([block.checked for block in blocks])
 
 
+def remove_blocks(workdir: Path) -> None:
+    """Delete the blocks that were kept in ``workdir``.
+
+    A block that loses its images first is none, and is made again after a kill.
+    """
+    for path in sorted(workdir.glob("block-*.npy"), key=lambda path: path.name.count(".")):
+        path.unlink()
+
+
 def _joined(parts: Sequence[Record]) -> Record:
     kind = type(parts[0])
     arrays = {

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from analysis.attack.blocks import remove_blocks
 from analysis.attack.poisoning import HALVES, PoisonedSet, choose_candidates, poison
 from analysis.attack.report import PoisonReport
 from analysis.attack.settings import AttackConfig
@@ -28,7 +29,7 @@ from analysis.models.handle import ModelHandle
 from analysis.models.loading import ModelSpec, load_model
 from analysis.store import Progress, StageCache, StageOutput, silent, workspace_cache
 from analysis.store.files import atomic_path, write_array, write_json
-from analysis.study.classes import plan_classes
+from analysis.study.classes import match_names, plan_classes
 from analysis.study.images import images_for
 
 VERSION = 1
@@ -132,13 +133,14 @@ def _prepared(images: ImageSet, teacher: ModelHandle, config: AttackConfig) -> t
     plan = plan_classes(images, teacher, {})
     known = teacher.class_names or images.class_names
     own = images.class_names
-    if teacher.class_names and own and images.labels is not None and not set(own) <= {*plan.names}:
-        stranger = next(name for name in own if name not in plan.names)
-        raise ImageSetError(
-            f"the images have a class {stranger!r} that the teacher does not know",
-            expected="images of the teacher's classes",
-            remedy=nearest(stranger, plan.names),
-        )
+    if teacher.class_names and own and images.labels is not None:
+        _, strangers = match_names(own, plan.names)
+        if strangers:
+            raise ImageSetError(
+                f"the images have a class {strangers[0]!r} that the teacher does not know",
+                expected="images of the teacher's classes",
+                remedy=nearest(strangers[0], plan.names),
+            )
     target = find_target(config.target, plan.names)
     names = plan.names if known else None
     images = dataclasses.replace(images, labels=plan.labels, class_names=names)
@@ -171,8 +173,7 @@ def _craft(
     )
     for name, array in {**made.halves, "rows": made.rows}.items():
         write_array(folder / f"{name}.npy", array)
-    for block in folder.glob("block-*.npy"):
-        block.unlink()
+    remove_blocks(folder)
     return made.report.to_json()
 
 
@@ -191,8 +192,12 @@ def _read(output: StageOutput, images: ImageSet, target: int, config: AttackConf
 
 
 def _is_finished(folder: Path, report: Path, order: str) -> bool:
-    """Whether ``folder`` holds what ``order`` asks for; refuses a folder of anything else."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    """Whether ``folder`` holds what ``order`` asks for; refuses what is there of anything else.
+
+    The report may be there alone: images are handed on, what says which are poisoned stays.
+    """
+    empty = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    if empty and not report.exists():
         return False
     try:
         found = json.loads(report.read_text())["order"]
@@ -200,10 +205,10 @@ def _is_finished(folder: Path, report: Path, order: str) -> bool:
         found = None
     if found != order:
         raise InputError(
-            f"{folder} is there already and holds something else",
+            f"{report if empty else folder} is there already and holds something else",
             remedy="choose another --out, or delete it",
         )
-    return True
+    return not empty
 
 
 def _write(

@@ -92,7 +92,7 @@ def labels_in_order(
     if images.labels is None:
         return None, []
     own = images.class_names
-    places, foreign = _places(own or (), names)
+    places, foreign = match_names(own or (), names)
     if own and not foreign:
         return np.asarray(places)[images.labels], []
     if (own and len(own) != len(names)) or images.labels.max() >= len(names):
@@ -117,7 +117,7 @@ def labels_in_order(
     return images.labels, [{"kind": "image_classes", "text": text}]
 
 
-def _places(own: Sequence[str], names: Sequence[str]) -> tuple[list[int], list[str]]:
+def match_names(own: Sequence[str], names: Sequence[str]) -> tuple[list[int], list[str]]:
     """Where in ``names`` each known one of ``own`` is, and those that are not known.
 
     Whatever their case, unless two of ``names`` differ in it alone.
@@ -143,7 +143,7 @@ def relabeled(images: ImageSet, names: tuple[str, ...] | None, *, of: str) -> Im
         return images
     if len(own) != len(names):
         return images
-    places, foreign = _places(own, names)
+    places, foreign = match_names(own, names)
     if len(foreign) == len(own):
         return images
     if foreign:

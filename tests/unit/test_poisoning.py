@@ -1,7 +1,9 @@
 """Poisoning: who is chosen, what is dropped, what is written, what it costs, what is refused."""
 
 import json
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -364,6 +366,59 @@ def test_controls_and_repetitions_craft_nothing_again(attacked, tmp_path, monkey
     with pytest.raises(InputError, match="there already and holds something else"):
         attack_images(**order, out=result.folder, half="trigger")
     assert isinstance(again.poisoned, PoisonedSet)
+
+
+def test_truth_outlives_the_images_that_were_handed_on(attacked, tmp_path):
+    images, result = attacked
+    truth = result.truth.read_bytes()
+    result.folder.rename(tmp_path / "handed on")
+    other = {"teacher": curved(names=NAMES), "images": images, "out": result.folder}
+    with pytest.raises(InputError, match=r"poisoned\.report\.json is there already"):
+        attack_images(**other, config=replace(ATTACK, seed=1))
+    assert result.truth.read_bytes() == truth
+    again = attack_images(**other, config=ATTACK)
+    np.testing.assert_array_equal(
+        load_images(again.folder, name="set").images, result.poisoned.images.images
+    )
+
+
+def test_blocks_that_a_kill_left_half_deleted_are_made_again(tmp_path, monkeypatch):
+    args = {
+        "teacher": curved(names=NAMES),
+        "images": noise(40, classes=4, names=NAMES),
+        "trigger": ATTACK.make_trigger(),
+        "target": 2,
+        "perturbation": ATTACK.make_perturbation(),
+        "augmentation": ATTACK.augmentation(),
+        "config": ATTACK.poison_config(),
+        "workdir": tmp_path,
+    }
+    first = poison(**args)
+    kept = {path.name for path in tmp_path.glob("block-*.npy")}
+    seen = []
+
+    def unlink(path: Path, *_: object) -> None:
+        seen.append(path.name)
+        os.unlink(path)
+        if len(seen) == len(kept) - 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    with pytest.raises(KeyboardInterrupt):
+        blocks.remove_blocks(tmp_path)
+    monkeypatch.undo()
+    assert list(tmp_path.glob("block-*.npy"))
+    again = poison(**args)
+    np.testing.assert_array_equal(first.rows, again.rows)
+    np.testing.assert_array_equal(first.halves["both"], again.halves["both"])
+
+
+def test_names_of_classes_go_whatever_their_case(tmp_path):
+    images = noise(40, classes=4, names=tuple(name.upper() for name in NAMES))
+    made = attack_images(
+        teacher=curved(names=NAMES), images=images, out=tmp_path / "out", config=ATTACK
+    )
+    assert load_images(made.folder).class_names == NAMES
 
 
 def test_labels_follow_the_teachers_order_of_classes(tmp_path):
