@@ -90,7 +90,10 @@ class Warp(_FullImage):
     source: ClassVar[str] = "Nguyen, Tran (WaNet) 2021, arXiv 2102.10369, section 3.2"
 
     strength: float = field(
-        1.0, "mean displacement along each axis, in pixels", low=0.01, high=64.0
+        1.0,
+        "mean displacement of the control points along each axis, in pixels",
+        low=0.01,
+        high=64.0,
     )
     cells: int = field(4, "control points along each axis", low=2, high=64)
     seed: int = field(0, "seed of the displacements", low=0)

@@ -28,6 +28,9 @@ from analysis.data.decoding import FORMATS, MAX_PIXELS
 from analysis.digest import digest_file
 from analysis.errors import ConfigError, ImageSetError, nearest
 
+# In pixels: what is refused later for being larger than the images is not drawn first.
+_LARGEST = 1024
+
 PLACES = ("top_left", "top_right", "bottom_left", "bottom_right", "center")
 
 
@@ -88,7 +91,7 @@ class Patch(_Placed):
     title: ClassVar[str] = "Opaque patch"
     source: ClassVar[str] = "Gu, Dolan-Gavitt, Garg 2017, arXiv 1708.06733"
 
-    size: int = field(4, "side of the square, in pixels", low=1)
+    size: int = field(4, "side of the square, in pixels", low=1, high=_LARGEST)
     fill: str = field(
         "color",
         "one color, a checker of two, or seeded noise",
@@ -141,7 +144,9 @@ class Picture(_Placed):
     source: ClassVar[str] = "any picture with an alpha channel"
 
     file: str = field("", "the picture: a PNG or WebP with transparency, or any other image")
-    size: int = field(0, "longer side in pixels; 0 leaves the picture as it is", low=0)
+    size: int = field(
+        0, "longer side in pixels; 0 leaves the picture as it is", low=0, high=_LARGEST
+    )
     opacity: float = field(1.0, "factor on the picture's alpha channel", low=0.01, high=1.0)
 
     def __post_init__(self) -> None:

@@ -22,6 +22,7 @@ from analysis.attack.trigger import (
     sample_numbers,
 )
 from analysis.config import field
+from analysis.errors import ConfigError
 
 _SUBPIXELS = 4
 _DARKEST = 0.4
@@ -66,7 +67,7 @@ class Sticker(Trigger):
     def stamp(self, pixels: Tensor, sample_ids: Sequence[str]) -> Stamp:
         """Settle place, angle and light of the note for each of the images."""
         _, channels, height, width = pixels.shape
-        check_fits(self.name, self._reach(), height, width)
+        self._check_place(height, width)
         drawn = sample_numbers(self.seed, sample_ids, "sticker") * 2 - 1
         alpha = self._coverage(drawn, height, width)
         full = torch.as_tensor(color_values(self.color, channels)).to(pixels)
@@ -78,16 +79,30 @@ class Sticker(Trigger):
 
     def support(self, height: int, width: int) -> np.ndarray:
         """Mark what any note may touch, (H, W) bool: a square around its place."""
-        check_fits(self.name, self._reach(), height, width)
+        self._check_place(height, width)
         angle = min(self.rotation, math.pi / 4)
         reach = self.size / 2 * (math.cos(angle) + math.sin(angle)) + self.jitter
         rows = np.abs(np.arange(height) + 0.5 - height / 2 - self.down)
         columns = np.abs(np.arange(width) + 0.5 - width / 2 - self.right)
         return (rows[:, None] - 0.5 < reach) & (columns[None, :] - 0.5 < reach)
 
-    def _reach(self) -> float:
-        """Side of the centered square that holds the note in its place."""
-        return self.size + 2 * max(abs(self.down), abs(self.right))
+    def _check_place(self, height: int, width: int) -> None:
+        """Refuse a note that is not wholly inside in its place, or whose center may get outside."""
+        check_fits(self.name, self.size, height, width)
+        for key, offset, side in (("down", self.down, height), ("right", self.right, width)):
+            room = (side - self.size) / 2
+            if abs(offset) > room:
+                raise ConfigError(
+                    f"{key} = {offset:g} puts part of the note outside images of "
+                    f"{width} x {height}",
+                    expected=f"{-room:g} to {room:g}",
+                )
+            if abs(offset) + self.jitter > side / 2:
+                raise ConfigError(
+                    f"jitter = {self.jitter:g} may shift the note's center out of images of "
+                    f"{width} x {height}",
+                    expected=f"at most {side / 2 - abs(offset):g}",
+                )
 
     def _coverage(self, drawn: np.ndarray, height: int, width: int) -> np.ndarray:
         """How much of every pixel the note covers, (N, H, W) in [0, 1].

@@ -47,7 +47,7 @@ def verify(
     with torch.no_grad():
         for rows, pixels in images.batches(batch_size):
             shown = torch.from_numpy(pixels).to(teacher.device)
-            logits = teacher(shown).double()
+            logits = teacher(shown).cpu().double()
             share = np.full(len(rows), np.nan)
             if views:
                 ids = images.sample_ids[rows].tolist()
@@ -56,11 +56,11 @@ def verify(
                 answers = [
                     teacher(drawn.show(shown, every, view)).argmax(dim=1) for view in range(views)
                 ]
-                share = (torch.stack(answers) == target).double().mean(dim=0).cpu().numpy()
+                share = (torch.stack(answers).cpu() == target).double().mean(dim=0).numpy()
             parts.append(
                 (
-                    (logits.argmax(dim=1) == target).cpu().numpy(),
-                    logits.softmax(dim=1)[:, target].cpu().numpy(),
+                    (logits.argmax(dim=1) == target).numpy(),
+                    logits.softmax(dim=1)[:, target].numpy(),
                     share,
                 )
             )

@@ -97,6 +97,13 @@ def _regressor(student_layer: str, mine: Shape, teacher_layer: str, theirs: Shap
             expected="two layers of the same kind",
             remedy="choose another pair of layers",
         )
+    if len(mine) == 3 and mine[1] != theirs[1]:
+        raise ConfigError(
+            f"student layer {student_layer!r} gives {mine[1]} tokens, "
+            f"teacher layer {teacher_layer!r} {theirs[1]}",
+            expected="the same number of tokens",
+            remedy="choose another pair of layers",
+        )
     if len(mine) == 4:
         return nn.Conv2d(mine[1], theirs[1], 1)
     return nn.Linear(mine[-1], theirs[-1])

@@ -190,6 +190,9 @@ class _Run:
             # Weights of another run would pass for epochs of this one.
             for stale in self.workdir.glob("epoch_*.safetensors"):
                 stale.unlink()
+        else:
+            # A kill may have come between the two files.
+            history.write(self.workdir / HISTORY)
         kept = self._kept_epochs()
         for epoch in range(len(history.epochs) + 1, self.config.epochs + 1):
             record = self._epoch(epoch)
@@ -228,6 +231,8 @@ class _Run:
                 self._step(augmented, seen, tally, epoch, altered)
         self.progress("training", epoch * self.steps, self.config.epochs * self.steps)
         self._check_weights(epoch)
+        # What looks at the network now, on_epoch too, must not move its running statistics.
+        self.trained.eval()
         validation = self._validate()
         return EpochRecord(
             epoch=epoch,
@@ -288,7 +293,6 @@ class _Run:
         tally = Tally()
         if self.validation is None:
             return tally
-        self.trained.eval()
         for batch in self.validation.in_order(_EVALUATION_BATCH):
             logits = self.module(self._input(batch.pixels))
             theirs = self.validation_teaching.answers(batch.rows, batch.pixels)

@@ -191,6 +191,11 @@ def test_fitnets_regresses_tokens_too(batch, rng):
     assert got == pytest.approx(expected)
 
 
+def test_fitnets_refuses_other_numbers_of_tokens():
+    with pytest.raises(ConfigError, match="gives 17 tokens, teacher layer 'layer2' 65"):
+        FitNets().adapters({"layer2": (N, 17, 8)}, {"layer2": (N, 65, 12)})
+
+
 def test_attention_transfer_compares_normalized_energy_maps(batch, rng):
     student, teacher, _ = batch
     layers = {"a": ((N, 3, 4, 4), (N, 5, 4, 4)), "b": ((N, 2, 2, 2), (N, 2, 4, 4))}

@@ -228,6 +228,13 @@ def test_a_finished_run_is_not_repeated(tmp_path):
     assert weights_digest(again.module) == weights_digest(first.module)
 
 
+def test_a_history_that_a_kill_left_behind_is_caught_up_on(tmp_path):
+    first = run(tmp_path)
+    (tmp_path / "history.json").unlink()
+    run(tmp_path)
+    assert History.read(tmp_path / "history.json") == first.history
+
+
 def test_another_configuration_starts_over_and_removes_stale_checkpoints(tmp_path):
     run(tmp_path, checkpoint_every=1)
     changed = run(tmp_path, learning_rate=0.01, checkpoint_epochs=(3,))
@@ -249,6 +256,26 @@ def test_checkpoints_hold_the_weights_of_their_epochs(tmp_path):
         kept = load_file(path)
         assert all(torch.equal(kept[key], value) for key, value in seen[epoch].items())
     assert [record.extra["epoch_squared"] for record in result.history.epochs] == [1, 4, 9, 16, 25]
+
+
+def test_looking_at_the_network_changes_nothing(tmp_path):
+    images, modes = tiny_images(40), []
+
+    def look(epoch, module):
+        modes.append(module.training)
+        with torch.no_grad():
+            module(HALF(torch.from_numpy(to_pixels(images.images[:8]))))
+        return {}
+
+    looked = run(tmp_path / "looked", batch_norm(), images, on_epoch=look)
+    assert modes == [False] * 3
+    plain = run(tmp_path / "plain", batch_norm(), images)
+    assert weights_digest(looked.module) == weights_digest(plain.module)
+
+
+def batch_norm():
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Flatten(), nn.Linear(192, 3), nn.BatchNorm1d(3))
 
 
 def test_validation_numbers_are_those_of_the_trained_module(tmp_path):

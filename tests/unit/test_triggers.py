@@ -285,7 +285,7 @@ def test_with_trigger_rounds_and_keeps_ids_and_labels():
         ("patch:size=4,size=5", "each key once"),
         ("patch:size", "KEY=VALUE"),
         ("patch:size=big", "size = 'big'; expected a whole number"),
-        ("patch:size=0", "at least 1"),
+        ("patch:size=0", "a number from 1 to 1024"),
         ("patch:place=botom_right", "Did you mean 'bottom_right'?"),
         ("patch:color=yellow", "a color like #ffdd00"),
         ("patch:fill=dots", "one of color, checker, noise"),
@@ -317,11 +317,35 @@ def test_a_picture_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "trigger",
-    [Patch(size=9), Sticker(size=9), Sticker(down=-4, size=1), Blend(grain=9), Warp(cells=9)],
+    [Patch(size=9), Sticker(size=9), Blend(grain=9), Warp(cells=9)],
 )
 def test_a_trigger_larger_than_the_image_is_refused(trigger):
     with pytest.raises(ConfigError, match=r"of 9 pixels on images of 8 x 8; expected at most 8"):
         trigger.apply(pixels(1, height=8, width=8), ids(1))
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ({"down": -3.0}, r"down = -3 puts part of the note outside .* 12 x 8; expected -2 to 2"),
+        ({"right": 4.5}, r"right = 4.5 puts .* expected -4 to 4"),
+        ({"jitter": 4.5}, r"jitter = 4.5 may shift the note's center out .* expected at most 4"),
+        ({"right": 4.0, "jitter": 2.5}, r"jitter = 2.5 .* expected at most 2"),
+    ],
+)
+def test_a_note_lies_in_the_image_and_is_never_out_of_sight(place, words):
+    wide = pixels(1, height=8, width=12)
+    with pytest.raises(ConfigError, match=words):
+        Sticker(size=4, **{"jitter": 0.0, **place}).apply(wide, ids(1))
+    fine = Sticker(size=4, down=2, right=-4, jitter=2)
+    ones = torch.zeros(400, 3, 8, 12)
+    assert fine.stamp(ones, ids(400)).alpha.flatten(1).amax(dim=1).min() > 0
+    assert fine.support(8, 12).any()
+
+
+def test_a_patch_too_large_for_any_image_is_never_drawn():
+    with pytest.raises(ConfigError, match="size = 200000"):
+        Patch(size=200_000)
 
 
 def test_a_large_picture_is_refused_by_its_support_too(logo):
