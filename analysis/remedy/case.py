@@ -83,7 +83,7 @@ class Case:
         """
         recipe = self.student.metadata
         try:
-            settings = dict(recipe["objective"])
+            settings = {**recipe["objective"]}
             objective = OBJECTIVES[settings.pop("name")].from_mapping(settings)
             training = TrainingConfig.from_mapping(recipe["training"])
         except (KeyError, TypeError, ConfigError):

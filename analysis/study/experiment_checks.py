@@ -6,28 +6,19 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch import nn
-
 from analysis.data.imageset import ImageSet
 from analysis.data.listing import locate
 from analysis.data.sources import load_images
-from analysis.distillation.checks import check_task
-from analysis.distillation.task import TrainingTask
 from analysis.errors import ImageSetError, InputError
-from analysis.models.architectures import build
 from analysis.models.handle import ModelHandle
 from analysis.models.loading import load_model, wrap_module
-from analysis.models.normalization import Normalization
 from analysis.study.attack import find_target
 from analysis.study.experiment_settings import Experiment, Recipe, section
 from analysis.study.images import BUILT_IN
+from analysis.study.trial import try_network
 
 # Images that are numbered only say how many classes there are when all of them are read.
 _LEAST_CLASSES = 2
-# Stands for what only the images or the teacher will say.
-_OPEN = Normalization()
 _NUMBER = re.compile(r"(class )?\d+")
 
 
@@ -70,57 +61,21 @@ def check_experiment(experiment: Experiment, trusted_code: Collection[str | Path
 def _check_networks(
     experiment: Experiment, handle: ModelHandle | None, shape: tuple[int, ...], classes: int
 ) -> None:
-    """Build what is to be trained, and let it see two images of ``shape`` (H, W, C)."""
-    with torch.random.fork_rng(devices=[]):
-        if handle is None:
-            assert isinstance(experiment.teacher, Recipe)
-            network = experiment.teacher.network
-            with section("teacher"):
-                handle = wrap_module(
-                    _tried(experiment.teacher, None, shape, classes),
-                    architecture=network.arch,
-                    width=network.width,
-                    num_classes=classes,
-                    in_channels=shape[2],
-                )
-        for name, student in experiment.students.items():
-            with section(name):
-                _tried(student.recipe, handle, shape, classes)
-
-
-def _tried(
-    recipe: Recipe, teacher: ModelHandle | None, shape: tuple[int, ...], classes: int
-) -> nn.Module:
-    height, width, channels = shape
-    module = build(
-        recipe.network.arch,
-        num_classes=classes,
-        width=recipe.network.width,
-        in_channels=channels,
-        image_size=(height, width),
-    )
-    stated = recipe.network.normalize
-    task = TrainingTask(
-        module=module,
-        images=_blank(shape),
-        objective=recipe.objective,
-        config=recipe.training,
-        normalization=_OPEN if stated in ("teacher", "dataset") else Normalization.parse(stated),
-        teacher=teacher,
-    )
-    probe = check_task(task, torch.device("cpu"))
-    recipe.objective.adapters(probe.student_shapes, probe.teacher_shapes)
-    return module
-
-
-def _blank(shape: tuple[int, ...]) -> ImageSet:
-    count = 2
-    return ImageSet(
-        name="blank",
-        images=np.zeros((count, *shape), dtype=np.uint8),
-        labels=np.zeros(count, dtype=np.int64),
-        sample_ids=np.array([f"blank/{row}" for row in range(count)]),
-    )
+    """Try what is to be trained on images of ``shape`` (H, W, C)."""
+    if handle is None:
+        assert isinstance(experiment.teacher, Recipe)
+        network = experiment.teacher.network
+        with section("teacher"):
+            handle = wrap_module(
+                try_network(experiment.teacher, None, shape, classes),
+                architecture=network.arch,
+                width=network.width,
+                num_classes=classes,
+                in_channels=shape[2],
+            )
+    for name, student in experiment.students.items():
+        with section(name):
+            try_network(student.recipe, handle, shape, classes)
 
 
 def _check_target(target: str, names: tuple[str, ...] | None) -> None:

@@ -21,6 +21,7 @@ from analysis.data.imageset import ImageSet, subset_rows
 from analysis.data.sources import load_images
 from analysis.digest import digest_file
 from analysis.errors import ConfigError, InputError, ModelError
+from analysis.models.architectures import find_architecture
 from analysis.models.handle import ModelHandle
 from analysis.models.loading import ModelSpec, load_model
 from analysis.records import REFERENCE
@@ -29,6 +30,7 @@ from analysis.store.files import link_or_copy
 from analysis.study.experiment_settings import Recipe
 from analysis.study.specs import StudentSpec
 from analysis.study.training import distill_model, run_folder
+from analysis.study.trial import try_network
 
 VERSION = 1
 FIRST_SEED = 1000
@@ -58,6 +60,8 @@ class Variation(Config):
                     f"{name} = {low:g}, {high:g}",
                     expected=f"two numbers above 0{limit}, the smaller one first",
                 )
+        for arch in self.architectures:
+            find_architecture(arch)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +112,9 @@ def make_references(
     pixels = images if isinstance(images, ImageSet) else trusted_images(images, handle, progress)
     handle.check_images(pixels.image_shape)
     variation = Variation() if vary is True else vary or None
+    for seed in seeds:
+        own = recipe if variation is None else _vary(recipe, variation, seed)[0]
+        try_network(own, handle, pixels.image_shape, handle.num_classes)
     return tuple(
         _make(handle, pixels, recipe, seed, variation, cache, _numbered(progress, number, seeds))
         for number, seed in enumerate(seeds, start=1)
@@ -150,8 +157,9 @@ def recipe_like(student: ModelHandle) -> Recipe:
     Raises :class:`~analysis.errors.ModelError` for a model that does not say how it was distilled.
     """
     made = student.metadata
-    objective, training = made.get("objective"), made.get("training")
-    if made.get("kind") != "distill" or not objective or not training:
+    parts = [made.get(key) for key in ("objective", "training")]
+    objective, training = (dict(part) if isinstance(part, Mapping) else {} for part in parts)
+    if made.get("kind") != "distill" or "name" not in objective or not training:
         raise ModelError(
             f"{student.spec_text} does not say how it was distilled",
             expected="a weights file that distillscope distill wrote",

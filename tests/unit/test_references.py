@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.audit.null import split_by_id
-from analysis.distillation.objectives import HintonKD
-from analysis.errors import Cancelled, ConfigError, InputError, ModelError
+from analysis.distillation.objectives import FitNets, HintonKD
+from analysis.errors import Cancelled, ConfigError, InputError, ModelError, SpecError
 from analysis.models.loading import load_model
 from analysis.records import CLEAN
 from analysis.store import StageCache, Study
@@ -188,8 +189,16 @@ def test_what_cannot_be_used_is_refused(taught, tmp_path):  # noqa: F811
         Variation(images=(0.5, 1.5))
     with pytest.raises(ConfigError, match="epochs"):
         Variation(epochs=(2.0, 1.0))
-    with pytest.raises(ModelError, match="does not say how it was distilled"):
-        recipe_like(load_model(str(taught[0].weights)))
+    with pytest.raises(SpecError, match="unknown architecture 'bogus'"):
+        Variation(architectures=("bogus",))
+    shown = replace(RECIPE.training, teacher_views="augmented")
+    lost = replace(RECIPE, objective=FitNets(student_layers=("layer9",)), training=shown)
+    with pytest.raises(InputError, match="no layer 'layer9'"):
+        make(taught, tmp_path, recipe=lost)
+    teacher = load_model(str(taught[0].weights))
+    for told in ({}, {"kind": "distill", "objective": "hinton", "training": {"epochs": 2}}):
+        with pytest.raises(ModelError, match="does not say how it was distilled"):
+            recipe_like(replace(teacher, metadata=told))
     assert not any(tmp_path.iterdir())
 
 

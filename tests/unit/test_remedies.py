@@ -382,6 +382,8 @@ def test_a_student_without_a_recipe_gets_the_defaults():
     objective, training, known = case(student=network(2, recipe=False)).own_recipe()
     assert (objective, training, known) == (HintonKD(), TrainingConfig(), False)
     assert case().own_recipe()[2]
+    strange = dataclasses.replace(network(2), metadata={"objective": "hinton", "training": {}})
+    assert not case(student=strange).own_recipe()[2]
 
 
 @pytest.mark.parametrize(
