@@ -84,21 +84,25 @@ class LiveService:
         with self._lock:
             if self._closed:
                 raise LiveError("the live service was closed", remedy="start the server again")
-            self._replace(request.kind, session, digest)
-            if (same := self._pending(digest)) is not None:
+            same, known = self._pending(digest), request.lasting and digest in self._known
+            replaced = self._replaced(request.kind, session, digest)
+            waiting = [one for one in self._queue if one not in replaced or len(one.sessions) > 1]
+            if same is None and not known and len(waiting) >= self.waiting:
+                raise BusyError(
+                    f"{len(waiting)} live requests are waiting already",
+                    remedy="try again in a moment",
+                )
+            for one in replaced:
+                self.cancel(one, session)
+            if same is not None:
                 same.sessions.add(session)
                 return same
             ticket = Ticket(next(self._numbers), request, digest, limit, {session})
             self._tickets[ticket.number] = ticket
-            if request.lasting and digest in self._known:
+            if known:
                 self._known.move_to_end(digest)
                 ticket.settle(answer=self._known[digest], seconds=0.0)
                 return ticket
-            if len(self._queue) >= self.waiting:
-                raise BusyError(
-                    f"{len(self._queue)} live requests are waiting already",
-                    remedy="try again in a moment",
-                )
             self._queue.append(ticket)
             self.start()
             self._next()
@@ -134,11 +138,11 @@ class LiveService:
         alive = (ticket for ticket in held if ticket.digest == digest and ticket.sessions)
         return next(alive, None)
 
-    def _replace(self, kind: str, session: str, digest: str) -> None:
-        for ticket in [*self._queue, *([self._running] if self._running else [])]:
-            mine = ticket.request.kind == kind and session in ticket.sessions
-            if mine and ticket.digest != digest:
-                self.cancel(ticket, session)
+    def _replaced(self, kind: str, session: str, digest: str) -> list[Ticket]:
+        """Tickets of ``session`` that another request of this ``kind`` takes the place of."""
+        held = [*self._queue, *([self._running] if self._running else [])]
+        mine = (one for one in held if one.request.kind == kind and session in one.sessions)
+        return [ticket for ticket in mine if ticket.digest != digest]
 
     def _stop_running(self) -> None:
         if self._running is not None and self._process is not None and self._stopping is None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.config import Config, field
-from analysis.errors import InputError, ModelError
+from analysis.errors import ConfigError, InputError, ModelError
 from analysis.models.loading import load_model
 from analysis.records import check_student_name
 from analysis.remedy.methods import CONTROL, REMEDIES, Remedy, make_remedy
@@ -38,6 +38,14 @@ class RepairConfig(Config):
     threads: int = field(
         0, "threads to compute with; 0 leaves torch's choice", low=0, provenance=True
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.trigger == RECOVERED and self.target is not None:
+            raise ConfigError(
+                f"target = {self.target!r} without a trigger: the recovered one has its own",
+                remedy="tell the trigger as well, or leave the target out",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

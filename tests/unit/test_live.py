@@ -192,8 +192,26 @@ def test_a_full_queue_says_so(study: Study) -> None:
         with pytest.raises(BusyError, match="2 live requests are waiting") as caught:
             small.ask(slow(study, 9), session="s9")
         assert "\n" not in str(caught.value)
+        held = small.ask(slow(study, 0), session="s0")
+        assert small.ask(slow(study, 5), session="s0") is not held, "in its own place"
+        assert held.replaced
     finally:
         small.close()
+
+
+def test_what_is_refused_takes_the_place_of_nothing(
+    service: LiveService, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "waiting", 1)
+    running = service.ask(slow(study, 6), session="one")
+    until(lambda: service._running is running)
+    queued = service.ask(slow(study, 7), session="two")
+    with pytest.raises(BusyError):
+        service.ask(slow(study, 8), session="one")
+    assert not running.replaced
+    assert service._stopping is None
+    service.cancel(queued, "two")
+    service.cancel(running, "one")
 
 
 def test_a_killed_worker_is_a_message_and_the_next_request_gets_a_new_one(

@@ -14,11 +14,13 @@ import pytest
 from analysis.audit.record import AuditReport, FamilySizes
 from analysis.data.imageset import to_pixels
 from analysis.data.writing import write_images
+from analysis.errors import ConfigError
 from analysis.models.loading import load_model
 from analysis.store import Study, StudyWriter, writing
 from analysis.store.files import write_array
 from analysis.study.images import images_of_study
 from analysis.study.recovered import find_suspect, recovered_suspect
+from analysis.study.repair import RepairConfig
 from dashboard.cli import _run
 from dashboard.cli_repair import verdict_sentences
 from dashboard.figures.repairs import repair_table
@@ -232,6 +234,8 @@ def test_the_suspect_trigger_is_the_one_that_the_audit_points_to(repaired: Study
     told = find_suspect(repaired, "honest", "blend")
     assert (told.target, told.recovered, told.further) == (found.target, False, ())
     assert find_suspect(repaired, "honest", "blend", "stop").target == 0
+    with pytest.raises(ConfigError, match="target = 'stop' without a trigger"):
+        RepairConfig(target="stop")
 
 
 @pytest.mark.parametrize(
