@@ -14,8 +14,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from torch.nn import functional
 
 from analysis.data.imageset import ImageSet, to_pixels
+from analysis.distillation.batches import LoadedImages, epoch_generator
 from analysis.distillation.history import EpochRecord, History
 from analysis.distillation.objectives import FitNets, HintonKD, RelationalKD, Supervised
 from analysis.distillation.settings import TrainingConfig
@@ -140,6 +142,45 @@ def test_distillation_brings_student_and_teacher_together(tmp_path):
     assert agreements[-1] > 0.95
     assert result.history.epochs[-1].train_accuracy is None
     assert result.history.epochs[-1].validation_accuracy is None
+
+
+def plain_training(module, images, optimizer, *, epochs, peak, warmup, seed):
+    """The loop as torch alone writes it. Returns (mean loss, last learning rate) by epoch."""
+    loaded, rows = LoadedImages(images, torch.device("cpu")), []
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, peak, total_steps=3 * epochs, pct_start=warmup, cycle_momentum=False
+    )
+    for epoch in range(1, epochs + 1):
+        total, rate = 0.0, 0.0
+        for batch in loaded.shuffled(16, epoch_generator(seed, epoch, "order")):
+            rate = optimizer.param_groups[0]["lr"]
+            loss = functional.cross_entropy(module((batch.pixels - 0.5) / 0.5), batch.labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            total += loss.item() * len(batch.labels)
+        rows.append((total / len(images), rate))
+    return rows
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_training_is_a_plain_loop_of_torch(tmp_path, optimizer):
+    start, peak, decay = tiny_net(dropout=0), 0.02, 0.1
+    ours = run(
+        tmp_path, copy.deepcopy(start), seed=5, shift=0, optimizer=optimizer, learning_rate=peak,
+        warmup=0.4, momentum=0.8, weight_decay=decay,
+    )  # fmt: skip
+    theirs = {
+        "sgd": lambda p: torch.optim.SGD(p, momentum=0.8, nesterov=True, weight_decay=decay),
+        "adamw": lambda p: torch.optim.AdamW(p, weight_decay=decay),
+    }[optimizer](start.parameters())
+    rows = plain_training(start, tiny_images(), theirs, epochs=3, peak=peak, warmup=0.4, seed=5)
+    for mine, plain in zip(ours.module.parameters(), start.parameters(), strict=True):
+        torch.testing.assert_close(mine, plain, atol=1e-5, rtol=1e-4)
+    for record, (loss, rate) in zip(ours.history.epochs, rows, strict=True):
+        assert record.loss == pytest.approx(loss, rel=1e-4)
+        assert record.learning_rate == pytest.approx(rate, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
