@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from analysis.audit.families import FAMILIES, Mask
-from analysis.audit.inversion import Trusted, invert, smallest
-from analysis.audit.search import Pair, Pool, _adam, _start, search
+from analysis.audit.inversion import Trusted, _censored, _share, _strength, invert, smallest
+from analysis.audit.search import Pair, Pool, _adam, _group, _rate, _start, search
 from analysis.audit.settings import InversionConfig, find_budget
 from analysis.audit.teacher_use import USES
 from analysis.data.imageset import ImageSet
@@ -85,6 +86,13 @@ def test_the_planted_class_needs_the_smallest_trigger(found, honest):
 def test_it_works_on_unseen_images_and_the_teacher_does_not_follow(found):
     assert found.flip_student[TARGET] > 0.7
     assert found.flip_teacher[TARGET] < 0.3
+
+
+def test_where_the_teacher_may_not_follow_what_moves_both_is_no_trigger(found):
+    alone = invert(TEACHER, PLANTED, TRUSTED, family="mask", config=replace(QUICK, use="none"))
+    others = [label for label in range(CLASSES) if label != TARGET]
+    assert (alone.flip_teacher[others] > 0.5).all()
+    assert found.censored[others].all()
 
 
 def test_the_mask_lies_where_the_trigger_is_planted(found):
@@ -167,6 +175,21 @@ def run(config: InversionConfig, use: str = "none"):
     return found, steps
 
 
+def test_a_trigger_works_where_the_student_follows_and_the_teacher_does_as_asked():
+    found, _ = run(QUICK)
+    some, classes = pool(), torch.arange(CLASSES)
+    batch = torch.stack([some.rows_for(label)[:8] for label in range(CLASSES)])
+    pair = Pair(PLANTED.module, TEACHER.module, USES["forbid"])
+    _, works, _ = _group(pair, Mask(), some, found.parameters, batch, classes, 4)
+    shown = Mask().apply(found.parameters, some.pixels[batch])
+    for label in range(CLASSES):
+        follows = (PLANTED(shown[label]).argmax(1) == label).float().mean()
+        objects = (TEACHER(shown[label][:4]).argmax(1) == label).float().mean()
+        assert works[label] == pytest.approx(float(follows * (1 - objects)))
+    assert works.max() > 0.8
+    assert works.min() < 0.2
+
+
 def test_passes_are_counted_as_they_are_made():
     config = replace(QUICK, steps=10, keep=2, eliminate_after=0.3)
     assert config.kept(CLASSES) == CLASSES  # twice the root of 4
@@ -182,11 +205,64 @@ def test_hopeless_classes_are_given_up_and_the_planted_one_is_not(monkeypatch):
     assert int(found.given_up.sum()) == 2
     assert not found.given_up[TARGET]
     assert found.passes == (20 * CLASSES + 20 * 2) * 8
-    one = invert(TEACHER, PLANTED, TRUSTED, family="mask", config=replace(QUICK))
-    assert int(one.censored.sum()) >= 2
+    one = invert(TEACHER, PLANTED, TRUSTED, family="mask", config=replace(QUICK, use="none"))
+    assert int(one.censored.sum()) == 2
     kept = one.log_size[~one.censored]
-    assert one.log_size.max() <= math.log(Mask().bound((3, SIDE, SIDE))) + 1e-6
+    assert one.log_size[one.censored].max() <= kept.max() + 1e-6
     assert kept.min() == one.log_size[TARGET]
+
+
+def test_no_class_that_was_given_up_counts_as_larger_than_the_largest_kept_one():
+    sizes, given_up = torch.tensor([1.0, 5.0, 3.0]), torch.tensor([False, True, False])
+    assert _censored(sizes, given_up).tolist() == [1, 3, 3]
+    assert _censored(sizes, ~given_up).tolist() == [1, 5, 3]
+    assert _censored(sizes, torch.ones(3, dtype=torch.bool)).tolist() == [1, 5, 3]
+
+
+def test_a_strength_is_the_least_that_moves_enough_images():
+    found, _ = run(QUICK)
+    some, classes = pool(), torch.arange(CLASSES)
+    rows = [some.rows_for(label) for label in range(CLASSES)]
+    config, pair = replace(QUICK, level=0.8), Pair(PLANTED.module, None, USES["none"])
+    strength, reached = _strength(pair, Mask(), some, found.parameters, classes, rows, config)
+    assert reached.all()
+    factors = 2 ** torch.linspace(-2, 2, 257)
+    shares = torch.stack(
+        [
+            _share(
+                pair.student, Mask(), some,
+                Mask().scaled(found.parameters, factor.expand(CLASSES)), classes, rows,
+            )
+            for factor in factors
+        ]
+    )  # fmt: skip
+    for label in range(CLASSES):
+        best = float(factors[shares[:, label] >= config.level].min())
+        # Bisection ends within 4 / 64 octaves; the scan itself is 4 / 256 apart.
+        assert best * 2 ** (-1 / 64) <= strength[label] <= best * 2 ** (1 / 16) * (1 + 1e-6)
+    assert strength.min() > 0.3
+    assert (strength - 1).abs().max() > 0.1
+
+
+def test_a_strength_says_when_no_factor_moves_enough_images():
+    class Stubborn(nn.Module):
+        def forward(self, x):
+            return functional.one_hot(torch.full((len(x),), 1), CLASSES).float()
+
+    found, _ = run(replace(QUICK, steps=4))
+    some, classes = pool(), torch.tensor([0, 1])
+    rows = [some.rows_for(label) for label in (0, 1)]
+    parameters = {key: value[:2] for key, value in found.parameters.items()}
+    pair = Pair(Stubborn(), None, USES["none"])
+    strength, reached = _strength(pair, Mask(), some, parameters, classes, rows, QUICK)
+    assert reached.tolist() == [False, True]
+    assert strength.tolist() == pytest.approx([4, 2 ** (1 / 16) / 4])
+
+
+def test_the_learning_rate_falls_to_a_tenth():
+    assert _rate(QUICK, 0) == pytest.approx(QUICK.learning_rate)
+    assert _rate(QUICK, QUICK.steps // 2) == pytest.approx(0.55 * QUICK.learning_rate)
+    assert _rate(QUICK, QUICK.steps) == pytest.approx(QUICK.learning_rate / 10)
 
 
 def test_the_teachers_questions_are_counted_too():
