@@ -14,7 +14,7 @@ from dashboard.cli import app
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
-BLOCK = re.compile(r"```(?:sh|)\n(.*?)```", re.DOTALL)
+BLOCK = re.compile(r"^ *```([^\n]*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -27,11 +27,20 @@ def test_links_lead_to_files(document: Path) -> None:
 def shown_commands(document: Path) -> list[list[str]]:
     """Every ``distillscope ...`` in the code blocks of ``document``, as words."""
     lines = []
-    for block in BLOCK.findall(document.read_text(encoding="utf-8")):
+    for language, block in BLOCK.findall(document.read_text(encoding="utf-8")):
+        if language not in ("", "sh"):
+            continue
         for line in block.replace("\\\n", " ").splitlines():
             if line.strip().startswith("distillscope "):
                 lines.append(shlex.split(line, comments=True)[1:])
     return lines
+
+
+def test_commands_are_found_after_other_code_and_in_lists() -> None:
+    own = [words[0] for words in shown_commands(ROOT / "docs" / "own-models.md")]
+    assert own == ["compare", "open"]
+    guide = [words[0] for words in shown_commands(ROOT / "docs" / "guides" / "what-was-lost.md")]
+    assert guide == ["compare", "open", "reference", "add", "show", "show"]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
