@@ -135,6 +135,30 @@ def test_smoothgrad_averages_gradients_under_seeded_noise() -> None:
     assert np.abs(one.values - other.values).max() > 1e-5
 
 
+def gradients_under_noise(module: nn.Module, x: np.ndarray, c: int, noise: float) -> np.ndarray:
+    """Gradients of the probability at draws around ``x`` (1, C, H, W), summed over channels."""
+    draws = np.random.default_rng(7).normal(size=(20_000, *x.shape[1:]))
+    around = torch.from_numpy(x + noise * draws).requires_grad_()
+    module(around).softmax(1)[:, c].sum().backward()
+    return around.grad.numpy().sum(1)
+
+
+def test_smoothgrad_averages_under_noise_of_the_stated_size() -> None:
+    module, x, samples = smooth_net(2, channels=1), pixels(1, channels=1), 4000
+    # Curved enough that the noise decides the mean, not so steep that the softmax is flat.
+    nn.init.normal_(module[0].weight, std=1)
+    nn.init.normal_(module[-1].weight, std=0.1)
+    handle, before = handle_of(module, channels=1), differences(module, x.astype(np.float64), 0)
+    for noise in (0.1, 0.2, 0.4):
+        drawn = gradients_under_noise(module, x.astype(np.float64), 0, noise)
+        expected = drawn.mean(0)
+        error = drawn.std(0) * np.sqrt(1 / samples + 1 / len(drawn))
+        found = attribute(handle, x, 0, method="smoothgrad", samples=samples, noise=noise)
+        assert (np.abs(found.values[0] - expected) < 5 * error).all()
+        assert (np.abs(before - expected) > 10 * error).any(), "less noise gives another mean"
+        before = expected
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_batches_decide_nothing(method: str) -> None:
     handle, x = handle_of(smooth_net(3)), pixels(5)
