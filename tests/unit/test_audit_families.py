@@ -18,6 +18,7 @@ from analysis.audit.families import (
 )
 from analysis.audit.teacher_use import USES, find_use, loud
 from analysis.errors import InputError
+from tests.resampling import moved
 
 SHAPE = (3, 12, 16)
 CLASSES = 3
@@ -180,19 +181,40 @@ def test_waves_are_an_inverse_cosine_transform():
     assert float(family.size(parameters, SHAPE)[1]) == pytest.approx(float(total), rel=1e-4)
 
 
-def test_a_still_field_moves_nothing_and_a_constant_one_shifts(pixels):
-    family = Warp()
+def test_a_still_field_moves_nothing(pixels):
     still = {"grid": torch.zeros(CLASSES, 2, 4, 4)}
-    torch.testing.assert_close(family.apply(still, pixels), pixels, atol=1e-5, rtol=0)
-    grid = torch.zeros(CLASSES, 2, 4, 4)
-    grid[:, 0] = 2 * float(torch.atanh(torch.tensor(0.5)))  # the limit is 16 / 8 = 2 pixels
+    torch.testing.assert_close(Warp().apply(still, pixels), pixels, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("axis", [0, 1], ids=["down", "right"])
+def test_a_constant_field_shifts(pixels, axis):
+    family, grid = Warp(), torch.zeros(CLASSES, 2, 4, 4)
+    grid[:, axis] = 2 * float(torch.atanh(torch.tensor(0.5)))  # the limit is 16 / 8 = 2 pixels
     shifted = family.apply({"grid": grid}, pixels)
-    expected = pixels[..., 1:, :]
-    torch.testing.assert_close(shifted[..., :-1, :], expected, atol=1e-4, rtol=0)
+    if axis == 0:
+        shown, expected = shifted[..., :-1, :], pixels[..., 1:, :]
+    else:
+        shown, expected = shifted[..., :-1], pixels[..., 1:]
+    torch.testing.assert_close(shown, expected, atol=1e-4, rtol=0)
     assert float(family.size({"grid": grid}, SHAPE)[0]) == pytest.approx(1.0, rel=1e-4)
     flow = family.parts({"grid": grid}, SHAPE)["flow"]
-    np.testing.assert_allclose(flow[..., 0], 1.0, rtol=1e-5)
-    np.testing.assert_allclose(flow[..., 1], 0.0, atol=1e-7)
+    np.testing.assert_allclose(flow[..., axis], 1.0, rtol=1e-5)
+    np.testing.assert_allclose(flow[..., 1 - axis], 0.0, atol=1e-7)
+
+
+def test_a_warp_takes_every_pixel_from_where_its_field_points_to():
+    family, shape = Warp(), (3, 12, 20)
+    generator = torch.Generator().manual_seed(4)
+    parameters = {"grid": 1.5 * torch.randn(CLASSES, 2, 4, 4, generator=generator)}
+    pixels = torch.rand(CLASSES, 2, *shape, generator=generator)
+    flow = family.parts(parameters, shape)["flow"]
+    shown = family.apply(parameters, pixels).numpy()
+    for label, number in np.ndindex(CLASSES, 2):
+        expected = moved(pixels[label, number].numpy(), flow[label])
+        np.testing.assert_allclose(shown[label, number], expected, atol=1e-4)
+    size = np.sqrt((flow**2).sum(axis=-1).mean(axis=(1, 2)))
+    np.testing.assert_allclose(family.size(parameters, shape).numpy(), size, rtol=1e-4)
+    assert np.abs(flow).max() > 1
 
 
 def test_an_unknown_family_or_use_names_the_nearest():

@@ -6,6 +6,7 @@ import torch
 
 from analysis.attack.recovered import FAMILIES, RecoveredTrigger
 from analysis.errors import InputError
+from tests.resampling import bilinear
 
 SIDE = 6
 
@@ -26,15 +27,6 @@ def recovered(family, seed=0):
 def pixels(count=3, seed=1):
     rng = np.random.default_rng(seed)
     return torch.from_numpy(rng.random((count, 3, SIDE, SIDE))).float()
-
-
-def bilinear(image, y, x):
-    y, x = np.clip(y, 0, SIDE - 1), np.clip(x, 0, SIDE - 1)
-    low, left = int(np.floor(y)), int(np.floor(x))
-    high, right = min(low + 1, SIDE - 1), min(left + 1, SIDE - 1)
-    a, b = y - low, x - left
-    top = (1 - b) * image[:, low, left] + b * image[:, low, right]
-    return (1 - a) * top + a * ((1 - b) * image[:, high, left] + b * image[:, high, right])
 
 
 @pytest.mark.parametrize("family", FAMILIES)

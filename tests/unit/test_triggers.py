@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn import functional
 
 from analysis.attack.trigger import sample_numbers
 from analysis.attack.triggers import (
@@ -22,6 +23,7 @@ from analysis.attack.triggers import (
 )
 from analysis.data.imageset import ImageSet
 from analysis.errors import ConfigError, ImageSetError
+from tests.resampling import moved
 
 SIDE = 16
 
@@ -178,6 +180,22 @@ def test_a_warp_moves_by_about_its_strength_and_keeps_flat_images():
     torch.testing.assert_close(
         (less - ramp)[..., 4:-4, 4:-4] * 2, (moved - ramp)[..., 4:-4, 4:-4], rtol=0, atol=1e-5
     )
+
+
+def test_a_warp_takes_every_pixel_from_where_its_field_points_to():
+    height, width, strength = 12, 20, 1.3
+    grid = np.random.default_rng(5).uniform(-1, 1, (1, 2, 4, 4))
+    field = strength * functional.interpolate(
+        torch.from_numpy(grid / np.abs(grid).mean()), size=(height, width), mode="bicubic",
+        align_corners=True,
+    )[0].numpy()  # fmt: skip
+    rows, columns = np.mgrid[:height, :width]
+    noise = np.random.default_rng(6).random((height, width))
+    image = np.stack([rows / (height - 1), columns / (width - 1), noise]).astype(np.float32)
+    shown = Warp(strength=strength, seed=5).apply(torch.from_numpy(image)[None], ids(1))[0]
+    # The grid holds the displacements to the right first, then those down.
+    expected = moved(image, np.stack([field[1], field[0]], axis=-1))
+    np.testing.assert_allclose(shown.numpy(), expected, atol=1e-4)
 
 
 def test_the_users_picture_covers_as_its_alpha_channel_says(logo):
