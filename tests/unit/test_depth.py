@@ -62,6 +62,14 @@ def test_a_condition_is_held_against_clean_images() -> None:
     assert parted_from(profile([0.1, 0.4, 0.3]), clean) == 2
 
 
+def test_where_they_part_is_read_beyond_chance() -> None:
+    # Beyond chance 5/6, 4/6 and 1/6 are left: the last is less than half of the first.
+    assert parted_from(profile([0.9, 0.8, 0.5], null=0.4)) == 2
+    # 1/6 is left of 1/3 on clean images, although 0.5 is most of 0.6.
+    clean = profile([0.6, 0.6], null=0.4)
+    assert parted_from(profile([0.6, 0.5], null=0.4), clean) == 1
+
+
 def test_matches_far_apart_are_listed() -> None:
     first, second = profile([1, 1, 1], best=[0, 5, 9]), profile([1, 1, 1], best=[1, 9, -1])
     assert distant_matches(first, second, 12) == [1]
