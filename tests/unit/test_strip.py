@@ -11,14 +11,15 @@ from analysis.errors import InputError
 from tests.attack_nets import linear, noise
 
 
-def test_the_entropy_is_the_mean_over_overlays():
+@pytest.mark.parametrize(("options", "over"), [({}, 0.5), ({"opacity": 0.3}, 0.3)])
+def test_the_entropy_is_the_mean_over_overlays(options, over):
     model, images, overlays = linear(3, side=4), noise(5, side=4), noise(7, side=4, seed=1)
-    found = strip_entropy(model, images, overlays, draws=4, seed=3)
+    found = strip_entropy(model, images, overlays, draws=4, seed=3, **options)
     chosen = np.random.default_rng(3).integers(7, size=(5, 4))
     for row in range(5):
         total = 0.0
         for other in chosen[row]:
-            mixed = 0.5 * images.images[row] / 255 + 0.5 * overlays.images[other] / 255
+            mixed = (1 - over) * images.images[row] / 255 + over * overlays.images[other] / 255
             pixels = torch.from_numpy(mixed.transpose(2, 0, 1)[None]).float()
             p = model(pixels)[0].double().softmax(0).tolist()
             total -= sum(v * math.log(v) for v in p)
