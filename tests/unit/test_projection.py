@@ -138,6 +138,11 @@ def test_principal_layout_has_one_orientation() -> None:
     np.testing.assert_allclose(
         principal_layout(features), principal_layout(features + 3), atol=1e-3
     )
+    for sign in (1, -1):
+        turned = sign * features.astype(np.float64)
+        centered = turned - turned.mean(axis=0)
+        axes = np.linalg.lstsq(centered, principal_layout(turned), rcond=None)[0]
+        assert (axes[np.abs(axes).argmax(axis=0), [0, 1]] > 0).all()
     assert principal_layout(np.ones((3, 2))).tolist() == [[0, 0]] * 3
 
 
