@@ -15,7 +15,7 @@ from analysis.attribution.copies import InferenceCopy
 from analysis.attribution.curves import place_in_order
 from analysis.attribution.explanation import explain_images
 from analysis.attribution.faithfulness import check_faithfulness, subjects_of
-from analysis.attribution.hiding import check_by_hiding
+from analysis.attribution.hiding import _random_masks, check_by_hiding
 from analysis.attribution.infidelity import random_squares, relative_infidelity
 from analysis.attribution.maps import attribute
 from analysis.attribution.pair import attribute_pair
@@ -230,6 +230,16 @@ def test_hiding_by_hand(pair: tuple[ModelHandle, ModelHandle]) -> None:
         assert probability == pytest.approx(record.random[:, 0, usual].mean())
     again = check_by_hiding(*pair, x, maps, share=0.1, draws=5)
     np.testing.assert_allclose(again["student"].random, found["student"].random, atol=1e-6)
+
+
+def test_as_many_random_pixels_are_hidden_as_strongest_ones() -> None:
+    top = np.zeros((3, SIDE, SIDE), dtype=bool)
+    top[:, :2, :5] = True
+    masks = _random_masks(top, 6, seed=0)
+    assert masks.shape == (6, *top.shape)
+    assert (masks.sum(axis=(2, 3)) == 10).all()
+    assert (masks == masks[:, :1]).all(), "every image has the same"
+    assert len({mask[0].tobytes() for mask in masks}) == 6
 
 
 def test_checks_depend_on_the_seed_alone(pair: tuple[ModelHandle, ModelHandle]) -> None:
