@@ -299,6 +299,19 @@ def test_groups_are_where_the_points_are() -> None:
     assert len(fit_centers(np.ones((5, 2), np.float32), np.ones(5), 4)) == 1
 
 
+def test_centers_are_weighted_means_of_their_groups() -> None:
+    rng = np.random.default_rng(4)
+    points = rng.normal(size=(300, 3)).astype(np.float32)
+    points += 20 * np.eye(3, dtype=np.float32)[rng.integers(0, 3, 300)]
+    weights = rng.exponential(size=300) ** 2 + 0.01
+    centers = fit_centers(points, weights, 3, seed=2)
+    group = assign(points, centers)
+    for label, center in enumerate(centers):
+        rows = group == label
+        expected = np.average(points[rows], axis=0, weights=weights[rows])
+        np.testing.assert_allclose(center, expected, atol=1e-4)
+
+
 def slow_statistics(image: np.ndarray) -> tuple[float, float, float]:
     height, width = image.shape[:2]
     luma = [
