@@ -193,6 +193,12 @@ def test_parts_of_the_trusted_images_do_not_depend_on_the_rest_of_the_set() -> N
     assert len(whole["distill"]) > 2 * len(whole["measure"])
 
 
+def test_parts_of_the_trusted_images_have_their_shares() -> None:
+    parts = split_by_id(np.array([f"trusted/{number}" for number in range(5000)]))
+    shares = {name: len(rows) / 5000 for name, rows in parts.items()}
+    assert shares == pytest.approx({"distill": 0.6, "optimize": 0.2, "measure": 0.2}, abs=0.02)
+
+
 def test_the_first_images_of_a_part_are_of_all_classes_even_of_a_sorted_source() -> None:
     ids = np.array([f"trusted/class-{row // 200}/{row}" for row in range(2000)])
     for name, rows in split_by_id(ids).items():
