@@ -234,8 +234,8 @@ AUDIT = {
     ),
     "trigger_size": Measure(
         title="Size of the smallest trigger",
-        says="How little has to be changed, at least, to move the student to a class while its "
-        "teacher keeps its answer",
+        says="How little has to be changed, at least, to move the student to a class that its "
+        "teacher does not answer",
         unit="pixels or 1/255", range="0 upward", higher="harder to move",
         source="after Wang et al., IEEE S&P 2019",
     ),
