@@ -25,7 +25,7 @@ from analysis.digest import digest_json
 from analysis.errors import InputError, ModelError
 from analysis.models.handle import ModelHandle
 from analysis.records import PENULTIMATE
-from analysis.store import Progress
+from analysis.store import Progress, silent
 from analysis.store.files import storage_errors, write_json
 
 STAGE = "inference"
@@ -69,14 +69,10 @@ def run_inference(
     handle.check_images(images.image_shape)
     handle.taps(layers)
     run = _Run(handle, images, tuple(dict.fromkeys(layers)), batch_size, workdir)
-    report = progress or _silent
+    report = progress or silent
     for done in run.work():
         report(STAGE, done, len(images))
     return run.files
-
-
-def _silent(stage: str, done: int, total: int) -> None:
-    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ import numpy as np
 from analysis.embedding.neighbors import NEIGHBORS, nearest_neighbors, normalize_rows
 from analysis.errors import InputError
 from analysis.records import Neighbors
-from analysis.store import Progress
+from analysis.store import Progress, silent
 
 # What umap-learn chooses: fewer epochs where there are many rows.
 _MANY_ROWS = 10_000
@@ -61,7 +61,7 @@ def fit_layout(
     if len(points) <= n_neighbors:
         return _in_frame(principal_layout(points), init)
     epochs = epochs or (_EPOCHS_FEW if len(points) <= _MANY_ROWS else _EPOCHS_MANY)
-    report = progress or _silent
+    report = progress or silent
     report("layout", 0, epochs)
     start = principal_layout(points) if init is None else np.asarray(init, np.float32)
     with _ONE_FIT:
@@ -207,10 +207,6 @@ def _check_rows(points: np.ndarray, neighbors: Neighbors, init: np.ndarray | Non
         raise InputError(found, expected="the same samples")
 
 
-def _silent(stage: str, done: int, total: int) -> None:
-    del stage, done, total
-
-
 class _EpochReports(io.TextIOBase):
     """What tqdm writes its bar to: passes the epoch on instead of printing it."""
 
@@ -227,4 +223,4 @@ class _EpochReports(io.TextIOBase):
 
 def _epoch_reports(report: Progress, epochs: int) -> dict[str, object]:
     sink = _EpochReports(report, epochs)
-    return {"disable": report is _silent, "file": sink, "bar_format": "{n_fmt}", "mininterval": 0.2}
+    return {"disable": report is silent, "file": sink, "bar_format": "{n_fmt}", "mininterval": 0.2}
