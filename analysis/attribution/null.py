@@ -1,9 +1,7 @@
 """What agreement of two maps chance would give. Needs numpy and scipy, no torch.
 
-Two questions, two permutations. *Shifted maps*: is the agreement one of places? The second map is
-moved around the edges (and mirrored half of the time), which keeps all its values and how they
-cluster but not where they are. *Other images' maps*: is it about this image? The second map is
-that of another image, which keeps everything that all maps share, such as a bright center.
+Is the agreement one of places? The second map is moved around the edges (and mirrored half of the
+time), which keeps all its values and how they cluster but not where they are.
 """
 
 from __future__ import annotations
@@ -12,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.attribution.agreement import AGREEMENTS, Agreement, find_agreement
+from analysis.attribution.agreement import Agreement, find_agreement
 from analysis.errors import InputError
 
 DRAWS = 99
@@ -63,41 +61,6 @@ def against_shifts(
         shifted = np.stack([moved(one, generator) for one in second])
         row[:] = chosen.function(first, shifted)
     return Chance(chosen, values, found)
-
-
-def against_other_images(
-    first: np.ndarray,
-    second: np.ndarray,
-    measure: str = "rank_correlation",
-    *,
-    draws: int = DRAWS,
-    seed: int = 0,
-) -> Chance:
-    """Compare maps (N, H, W) with ``second`` of other images of the same set, never its own.
-
-    Raises :class:`InputError` for an unknown measure, unequal shapes, and a single image.
-    """
-    chosen = find_agreement(measure)
-    values = chosen.function(first, second)
-    count = len(second)
-    if count < 2:
-        raise InputError("one map has no other images", remedy="compare with shifted maps")
-    generator = np.random.default_rng(seed)
-    found = np.empty((_positive(draws), count))
-    for row in found:
-        # Any other image with equal chance, independently for each.
-        others = (np.arange(count) + generator.integers(1, count, size=count)) % count
-        row[:] = chosen.function(first, second[others])
-    return Chance(chosen, values, found)
-
-
-def all_against_shifts(
-    first: np.ndarray, second: np.ndarray, *, draws: int = DRAWS, seed: int = 0
-) -> dict[str, Chance]:
-    """Return every measure of two maps with its null; for one image on demand."""
-    return {
-        name: against_shifts(first, second, name, draws=draws, seed=seed) for name in AGREEMENTS
-    }
 
 
 def moved(values: np.ndarray, generator: np.random.Generator) -> np.ndarray:

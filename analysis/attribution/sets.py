@@ -1,11 +1,11 @@
-"""Maps of many images: means, agreement by group, and where attribution and answers disagree.
+"""Maps of many images: means, and where attribution and answers disagree.
 
 Pure functions over records; ``rows`` are always rows of the record's own maps. Needs numpy alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,21 +27,6 @@ class MeanMap:
     magnitude: np.ndarray
     n: int
     completeness_error: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class GroupAgreement:
-    """Agreement of the maps of one group: ``n`` images, mean, median and quartiles.
-
-    Numbers are None for a group in which the measure is defined nowhere.
-    """
-
-    group: int
-    n: int
-    mean: float | None
-    median: float | None
-    low: float | None
-    high: float | None
 
 
 def rows_of(maps: AttributionMaps, sample_ids: Sequence[str] | np.ndarray) -> np.ndarray:
@@ -76,37 +61,6 @@ def mean_map(
         n=len(chosen),
         completeness_error=float(known.mean()) if len(known) else None,
     )
-
-
-def mean_maps(
-    maps: Mapping[str, AttributionMaps], rows: np.ndarray | None = None, *, normalized: bool = False
-) -> dict[str, MeanMap]:
-    """Average each of ``maps`` (teacher, student, pair) over the same ``rows``."""
-    return {part: mean_map(record, rows, normalized=normalized) for part, record in maps.items()}
-
-
-def agreement_by_group(
-    agreement: np.ndarray, groups: np.ndarray, count: int
-) -> list[GroupAgreement]:
-    """Summarize agreement (N,) of each of ``count`` groups (N,): classes, slices, or all as one.
-
-    Rows of a negative group belong to none, and rows whose agreement is NaN (a constant map) are
-    not counted. Raises :class:`InputError` for unequal lengths.
-    """
-    if agreement.shape != groups.shape or agreement.ndim != 1:
-        raise InputError(
-            f"agreement of shape {agreement.shape} for groups of shape {groups.shape}",
-            expected="one number per image",
-        )
-    found = []
-    for group in range(count):
-        values = agreement[(groups == group) & ~np.isnan(agreement)]
-        numbers: dict[str, float | None] = dict.fromkeys(("mean", "median", "low", "high"))
-        if len(values):
-            low, median, high = np.quantile(values, (0.25, 0.5, 0.75)).tolist()
-            numbers = {"mean": float(values.mean()), "median": median, "low": low, "high": high}
-        found.append(GroupAgreement(group=group, n=len(values), **numbers))
-    return found
 
 
 def disagreements(agreement: np.ndarray, same_answer: np.ndarray) -> dict[str, np.ndarray]:

@@ -7,21 +7,18 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from captum.metrics import infidelity, sensitivity_max
+from captum.metrics import infidelity
 
 from analysis.attribution.agreement import strongest
 from analysis.attribution.baselines import blur, blur_sigma
 from analysis.attribution.copies import InferenceCopy
 from analysis.attribution.curves import place_in_order
-from analysis.attribution.explanation import explain_images
 from analysis.attribution.faithfulness import check_faithfulness, subjects_of
 from analysis.attribution.hiding import _random_masks, check_by_hiding
 from analysis.attribution.infidelity import random_squares, relative_infidelity
-from analysis.attribution.maps import attribute
 from analysis.attribution.pair import attribute_pair
 from analysis.attribution.scalars import PAIR_SCALARS
-from analysis.attribution.sensitivity import max_sensitivity
-from analysis.attribution.settings import AttributionConfig, FaithfulnessConfig
+from analysis.attribution.settings import FaithfulnessConfig
 from analysis.errors import InputError
 from analysis.models.handle import ModelHandle
 from tests.attribution_nets import SIDE, handle_of, linear_net, pixels, smooth_net
@@ -164,50 +161,6 @@ def test_squares_have_the_sizes_that_they_say() -> None:
         assert len(columns) == side
         assert 2 <= side <= 8
     assert squares.any(0).mean() > 0.97, "only corners are rarely reached"
-
-
-def test_sensitivity_against_captum() -> None:
-    handle, x = handle_of(smooth_net(3)), pixels(2)
-
-    def maps_of(values: np.ndarray) -> dict:
-        return {"model": attribute(handle, values, 1, steps=8)}
-
-    found = max_sensitivity(maps_of, x, radius=0.05, draws=3, seed=4)["model"]
-    generator = np.random.default_rng(4)
-    near = [
-        np.clip(x + generator.uniform(-0.05, 0.05, size=x.shape), 0, 1).astype(x.dtype)
-        for _ in range(3)
-    ]
-
-    def explanation(inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        return (torch.from_numpy(maps_of(inputs[0].numpy())["model"].values)[:, None],)
-
-    def nearby(inputs: tuple[torch.Tensor, ...], _: float) -> tuple[torch.Tensor, ...]:
-        """captum repeats each image as often as it perturbs it, one after the other."""
-        return (torch.from_numpy(np.stack([n[i] for i in range(2) for n in near])),)
-
-    expected = sensitivity_max(
-        explanation, torch.from_numpy(x), nearby, perturb_radius=0.05, n_perturb_samples=3
-    )
-    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5)
-
-
-def test_sensitivity_of_a_pair_and_of_a_map_that_ignores_the_image(
-    pair: tuple[ModelHandle, ModelHandle],
-) -> None:
-    config = AttributionConfig(explained=1, options={"steps": 4})
-    found = max_sensitivity(lambda x: explain_images(*pair, x, config), pixels(2), draws=2)
-    assert list(found) == ["teacher", "student", "pair"]
-    assert all((values > 0).all() for values in found.values())
-    linear = handle_of(linear_net(classes=2), classes=2)
-
-    def gradients(x: np.ndarray) -> dict:
-        return {"model": attribute(linear, x, 1, method="saliency", scalar="logit_margin")}
-
-    assert max_sensitivity(gradients, pixels(2))["model"].max() < 1e-6
-    for bad, message in (({"radius": 0}, "radius 0"), ({"draws": 0}, "0 draws")):
-        with pytest.raises(InputError, match=message):
-            max_sensitivity(gradients, pixels(1), **bad)
 
 
 def test_hiding_by_hand(pair: tuple[ModelHandle, ModelHandle]) -> None:

@@ -48,7 +48,7 @@ def test_every_measure_of_every_registry_is_explained(study: Study) -> None:
 def test_the_document_and_the_help_texts_know_the_same_measures() -> None:
     words = {name.replace(" ", "_").removesuffix("_area") for name in document_names()}
     elsewhere = {  # not on a screen by itself, or explained with what it belongs to
-        "sensitivity", "mass_inside_a_region", "brittleness_under_f", "score", "labels",
+        "mass_inside_a_region", "brittleness_under_f", "score", "labels",
         "spectral", "clusters",
     }  # fmt: skip
     assert words - elsewhere - set(MEASURES) == set()

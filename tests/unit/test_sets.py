@@ -4,16 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from analysis.attribution.sets import (
-    agreement_by_group,
-    disagreements,
-    mean_map,
-    mean_maps,
-    rows_of,
-)
+from analysis.attribution.sets import disagreements, mean_map, rows_of
 from analysis.errors import InputError
 from analysis.records import AttributionMaps
 
@@ -49,8 +41,6 @@ def test_mean_maps_are_means() -> None:
     assert found.completeness_error == pytest.approx(0.3)
     assert mean_map(record(VALUES)).completeness_error is None
     assert mean_map(maps).n == 5
-    both = mean_maps({"teacher": maps, "pair": record(2 * VALUES)}, rows)
-    np.testing.assert_allclose(both["pair"].values, 2 * both["teacher"].values, rtol=1e-5)
 
 
 def test_every_image_may_count_the_same() -> None:
@@ -69,30 +59,6 @@ def test_rows_are_found_by_sample_id() -> None:
     assert rows_of(maps, []).tolist() == []
 
 
-values = st.lists(
-    st.tuples(st.one_of(st.just(np.nan), st.floats(-1, 1)), st.integers(-1, 3)), max_size=30
-)
-
-
-@given(values)
-def test_groups_are_summarized_each_for_itself(pairs: list[tuple[float, int]]) -> None:
-    agreement = np.array([value for value, _ in pairs])
-    groups = np.array([group for _, group in pairs], dtype=np.int64)
-    found = agreement_by_group(agreement, groups, 3)
-    assert [entry.group for entry in found] == [0, 1, 2]
-    for entry in found:
-        own = sorted(v for v, g in pairs if g == entry.group and v == v)
-        assert entry.n == len(own)
-        if not own:
-            assert entry.mean is entry.median is entry.low is entry.high is None
-            continue
-        assert entry.mean == pytest.approx(sum(own) / len(own))
-        middle = len(own) // 2
-        median = own[middle] if len(own) % 2 else (own[middle - 1] + own[middle]) / 2
-        assert entry.median == pytest.approx(median)
-        assert own[0] <= entry.low <= entry.median <= entry.high <= own[-1]
-
-
 def test_where_attribution_and_answers_disagree() -> None:
     agreement = np.array([0.9, 0.1, np.nan, 0.5, -0.2, 0.8])
     same = np.array([True, True, True, False, True, False])
@@ -104,7 +70,5 @@ def test_where_attribution_and_answers_disagree() -> None:
 def test_bad_input_is_named() -> None:
     with pytest.raises(InputError, match="no maps to average"):
         mean_map(record(VALUES), np.array([], dtype=int))
-    with pytest.raises(InputError, match=r"agreement of shape \(2,\) for groups of shape \(3,\)"):
-        agreement_by_group(np.zeros(2), np.zeros(3, dtype=int), 1)
     with pytest.raises(InputError, match="answers of type int64"):
         disagreements(np.zeros(2), np.zeros(2, dtype=int))
