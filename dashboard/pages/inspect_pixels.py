@@ -15,7 +15,7 @@ from analysis.attribution.catalog import (
     PAIR_FORMULAS,
     find_card,
 )
-from analysis.attribution.region import mass_inside
+from analysis.attribution.region import area_inside, mass_inside, mass_of_shifted
 from analysis.errors import DistillscopeError
 from analysis.records import TEACHER, AttributionMaps
 from dashboard import live, messages, missing
@@ -40,6 +40,8 @@ from dashboard.saving import keep_pictures
 _FAINT = 0.05
 # From this completeness error on a map does not add up to what it explains; a rule of display.
 _BROKEN = 0.2
+# So much of the mass lies inside the region at 95 of 100 other places, or less.
+_ELSEWHERE = 0.95
 _STATE = "inspect_attribution"
 
 
@@ -213,17 +215,29 @@ def _explains(look: Look, choice: Choice, part: str, record: AttributionMaps) ->
 
 
 def _mass(look: Look, values: np.ndarray) -> str:
-    """How much of a map lies on what was changed about the image."""
+    """How much of a map lies on what was changed, and how much chance would put there."""
     if look.region is None:
         return ""
     share = float(mass_inside(values[None], look.region)[0])
     named = {"sticker": "the sticker", "picture": "the picture"}
     where = named.get(look.what_if.kind, "the change") if look.edits else "the change"
     words = f"{percent(share, 0)}{THIN}% of the mass" if np.isfinite(share) else "an empty map"
-    area = f"{percent(float(look.region.mean()), 0)}{THIN}% of the area"
     return (
-        f'<div class="ds-row ds-sub" style="margin-top:3px" title="{area}">'
+        '<div class="ds-row ds-sub" style="margin-top:3px">'
         f'<span>on {where}</span><span class="ds-strong">{words}</span></div>'
+        f'<div class="ds-sub">{_by_chance(values, look.region)}</div>'
+    )
+
+
+def _by_chance(values: np.ndarray, region: np.ndarray) -> str:
+    """What a region of this form holds at other places, and how much of the image it is."""
+    area = percent(float(area_inside(values[None], region)[0]), 0)
+    elsewhere = float(np.quantile(mass_of_shifted(values[None], region), _ELSEWHERE))
+    if not np.isfinite(elsewhere):
+        return f"It is {area}{THIN}% of the area."
+    return (
+        f'<span title="At 95 of 100 random places it holds no more">Elsewhere it holds up to '
+        f"{percent(elsewhere, 0)}{THIN}%</span>; it is {area}{THIN}% of the area."
     )
 
 

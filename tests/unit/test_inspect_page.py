@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import torch
 from streamlit.testing.v1 import AppTest
 
+from analysis.attribution.region import changed_pixels, mass_of_shifted
 from analysis.data.edit import edited
 from analysis.data.edits import Sticker
 from analysis.data.imageset import to_pixels
@@ -22,7 +24,7 @@ from analysis.records import TRIGGER
 from analysis.store import Study
 from analysis.study.models import load_stored
 from dashboard import live
-from dashboard.figures.numbers import probability
+from dashboard.figures.numbers import THIN, percent, probability
 from dashboard.loading import STUDY_VARIABLE
 from dashboard.pages.inspect_maps import PARTS
 from dashboard.pages.inspect_state import WhatIf
@@ -107,6 +109,25 @@ def test_the_change_is_swept_and_seen_in_maps_neighbors_and_epochs(run: Run) -> 
     assert "on the sticker" in text
     assert text.count("against random orders") == 2 * 2 * len(PARTS)
     assert "Being measured" not in text
+
+
+def test_mass_on_the_sticker_stands_beside_the_same_region_elsewhere(
+    run: Run, attacked_study: Path
+) -> None:
+    study = Study.open(attacked_study)
+    at = settled(run(size=8.0), "Both have answered", "of the mass", "Is the map true?")
+    row = int(np.flatnonzero(study.sample_ids == sample_of(at))[0])
+    image = study.images[row : row + 1]
+    region = changed_pixels(image, edited(image, [Sticker(size=8.0)], [sample_of(at)]))[0]
+    kept = at.session_state["kept_figures"]["attributions"].columns()
+    maps = np.array(kept["value"], dtype=np.float32).reshape(3, 1, *region.shape)
+    expected = [
+        f"Elsewhere it holds up to {percent(float(np.quantile(draws, 0.95)), 0)}"
+        for draws in (mass_of_shifted(values, region) for values in maps)
+    ]
+    text = re.sub(r"<[^>]+>", "", text_of(at))
+    assert re.findall(r"Elsewhere it holds up to \d+", text) == expected
+    assert text.count(f"; it is {percent(float(region.mean()), 0)}{THIN}% of the area.") == 3
 
 
 def test_a_change_of_everything_is_no_place(run: Run) -> None:
