@@ -7,12 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch.nn import functional
 
-from analysis.attribution.catalog import BASELINE_DESCRIPTIONS, CUSTOM
-from analysis.digest import digest_array
+from analysis.attribution.catalog import BASELINE_DESCRIPTIONS
 from analysis.errors import InputError, nearest
 
 BLUR_SHARE = 1 / 8
@@ -91,36 +89,3 @@ def find_baseline(name: str) -> Baseline:
     if name not in BASELINES:
         raise InputError(f"unknown baseline {name!r}", remedy=nearest(name, BASELINES))
     return BASELINES[name]
-
-
-def custom_baseline(image: np.ndarray) -> Baseline:
-    """Return ``image`` (C, H, W) float in [0, 1] as a baseline for images of its size.
-
-    Raises :class:`InputError` when it is no such image; :meth:`Baseline.make` raises it for
-    images of another size.
-    """
-    if image.ndim != 3 or image.dtype.kind != "f" or 0 in image.shape:
-        raise InputError(
-            f"a baseline image of type {image.dtype} and shape {image.shape}",
-            expected="floating point (C, H, W) in [0, 1]",
-        )
-    # Written so that NaN fails, too.
-    if not (image.min() >= 0 and image.max() <= 1):
-        raise InputError(
-            f"a baseline image from {image.min():g} to {image.max():g}", expected="all in [0, 1]"
-        )
-
-    def make(pixels: torch.Tensor) -> torch.Tensor:
-        if pixels.shape[1:] != image.shape:
-            raise InputError(
-                f"a baseline image of shape {image.shape}",
-                expected=f"{tuple(pixels.shape[1:])}, that of the images",
-            )
-        return torch.from_numpy(image).to(pixels).expand_as(pixels).contiguous()
-
-    return Baseline(
-        name=CUSTOM,
-        description="an image of your own",
-        make=make,
-        parameters=lambda height, width: {"image": digest_array(image)},
-    )

@@ -19,8 +19,6 @@ BASELINE_DESCRIPTIONS: Mapping[str, str] = {
     "mean": "the image's mean color everywhere",
     "black": "black everywhere",
 }
-CUSTOM = "custom"
-"""The name of a baseline that is an image of the user's own."""
 
 PAIR_FORMULAS: Mapping[str, str] = {
     "p_student_minus_teacher": "p_S(c) - p_T(c)",
@@ -28,9 +26,6 @@ PAIR_FORMULAS: Mapping[str, str] = {
     "kl_teacher_student": "KL(T || S)",
 }
 """How screens write the numbers of a pair."""
-
-EXPLAINED = ("own", "student", "teacher", "label")
-"""Whose class is explained: each model's own answer, the student's, the teacher's, the label."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,7 @@ def attribute(
     explained_class: np.ndarray | int | None = None,
     *,
     method: str = "integrated_gradients",
-    baseline: str | np.ndarray | None = None,
+    baseline: str | None = None,
     scalar: str = "probability",
     batch: int = BATCH,
     precision: Precision = "auto",
@@ -45,8 +45,7 @@ def attribute(
     ``images`` are an image set or pixels (N, C, H, W) float in [0, 1]. ``explained_class`` is a
     class, or (N,) of them; by default each image's answer. ``method``, ``baseline`` (default
     ``blurred``, where the method compares with one) and ``scalar`` are names in their registries;
-    ``baseline`` may also be an image (C, H, W). ``options`` are the method's (``steps`` of
-    integrated gradients). ``batch`` images go through
+    ``options`` are the method's (``steps`` of integrated gradients). ``batch`` images go through
     the model at once. ``precision`` is that of the copy made of a handle; an
     :class:`InferenceCopy` has its own. ``progress`` is called with (stage, images done, total).
 

@@ -52,7 +52,7 @@ def attribute_pair(
     teacher_class: Classes = None,
     student_order: Sequence[int] | None = None,
     method: str = "integrated_gradients",
-    baseline: str | np.ndarray | None = None,
+    baseline: str | None = None,
     scalar: str = "p_student_minus_teacher",
     batch: int = BATCH,
     precision: Precision = "auto",

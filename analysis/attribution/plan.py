@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from analysis.attribution.baselines import Baseline, custom_baseline, find_baseline
+from analysis.attribution.baselines import Baseline, find_baseline
 from analysis.attribution.catalog import Options
 from analysis.attribution.copies import InferenceCopy
 from analysis.attribution.method import ImageShape, Method
@@ -33,7 +31,7 @@ class Plan:
     def settle(
         cls,
         method: str,
-        baseline: str | np.ndarray | None,
+        baseline: str | None,
         options: Options,
         batch: int,
         seed: int,
@@ -41,13 +39,12 @@ class Plan:
         """Look the names up and check the numbers; raises :class:`InputError`."""
         chosen = find_method(method)
         if baseline is not None and not chosen.uses_baseline:
-            named = repr(baseline) if isinstance(baseline, str) else "image"
-            raise InputError(f"baseline {named} for {method}", remedy="it compares with none")
+            raise InputError(f"baseline {baseline!r} for {method}", remedy="it compares with none")
         if batch < 1:
             raise InputError(f"batch {batch}", expected="at least 1")
         return cls(
             method=chosen,
-            baseline=_baseline(baseline) if chosen.uses_baseline else None,
+            baseline=find_baseline(baseline or "blurred") if chosen.uses_baseline else None,
             options=chosen.settle(options),
             batch=batch,
             seed=seed,
@@ -73,12 +70,6 @@ class Plan:
         lowest = "bfloat16" if any(m.precision == "bfloat16" for m in models) else "float32"
         precision = {"precision": "float32" if self.method.as_built else lowest}
         return {**self.options, **quadrature, **of_baseline, **seed, **layer, **precision}
-
-
-def _baseline(given: str | np.ndarray | None) -> Baseline:
-    return custom_baseline(given) if isinstance(given, np.ndarray) else find_baseline(
-        given or "blurred"
-    )  # fmt: skip
 
 
 class Report:

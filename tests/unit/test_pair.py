@@ -9,7 +9,8 @@ from captum.attr import IntegratedGradients
 from scipy.special import rel_entr, softmax
 from torch import nn
 
-from analysis.attribution.baselines import blur, blur_sigma
+from analysis.attribution.baselines import BASELINES, blur, blur_sigma
+from analysis.attribution.catalog import BASELINE_DESCRIPTIONS, METHOD_CARDS, PAIR_FORMULAS
 from analysis.attribution.copies import inference_copy
 from analysis.attribution.maps import attribute
 from analysis.attribution.methods import METHODS
@@ -31,6 +32,12 @@ from tests.attribution_nets import (
 @pytest.fixture(scope="module")
 def pair() -> tuple[ModelHandle, ModelHandle]:
     return handle_of(smooth_net(1)), handle_of(smooth_net(2))
+
+
+def test_the_catalog_lists_what_can_be_computed() -> None:
+    assert list(METHOD_CARDS) == list(METHODS)
+    assert list(BASELINE_DESCRIPTIONS) == list(BASELINES)
+    assert list(PAIR_FORMULAS) == list(PAIR_SCALARS)
 
 
 def captum_map(
@@ -144,6 +151,16 @@ class Reordered(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.inner(x)[:, self.order]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_image_is_the_same_as_among_many(
+    pair: tuple[ModelHandle, ModelHandle], method: str
+) -> None:
+    x = pixels(3)
+    whole = attribute_pair(*pair, x, method=method)
+    for part, record in attribute_pair(*pair, x[1:2], method=method).items():
+        np.testing.assert_allclose(record.values[0], whole[part].values[1], atol=1e-6)
 
 
 def test_classes_in_another_order(pair: tuple[ModelHandle, ModelHandle]) -> None:
