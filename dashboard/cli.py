@@ -66,9 +66,6 @@ TrustCode = Annotated[
 Threads = Annotated[int | None, typer.Option(help="CPU threads (default: all).", min=1)]
 Device = Annotated[str, typer.Option(help="Where models run: cpu, cuda, cuda:1, mps.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn.", min=0)]
-Students = Annotated[
-    list[str], typer.Option("--student", help="[NAME=]SPEC of a student; repeat for several.")
-]
 Checkpoints = Annotated[
     list[str] | None,
     typer.Option(help="NAME='run/epoch_*.pt': epochs of student NAME, for the training timeline."),

@@ -21,7 +21,6 @@ from analysis.digest import digest_array, digest_json, digest_strings
 from analysis.errors import ModelError, nearest
 
 _PREFIX = "logit_"
-_KNOWN = ("sample_id", "logits", "label", "features")
 
 
 @dataclass(frozen=True, kw_only=True)

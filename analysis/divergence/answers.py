@@ -29,24 +29,6 @@ class Answers:
     entropy: np.ndarray
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConfidenceSummary:
-    """How a model's confidence is spread over ``n`` samples.
-
-    ``mean``, ``median`` and the quartiles are shares in [0, 1]; ``mean_entropy`` is in nats, in
-    [0, ln K], higher is less sure. ``counts`` (B,) is the histogram over ``edges`` (B+1,).
-    """
-
-    n: int
-    mean: float
-    lower_quartile: float
-    median: float
-    upper_quartile: float
-    mean_entropy: float
-    edges: np.ndarray
-    counts: np.ndarray
-
-
 def read_answers(logits: np.ndarray, *, owner: str = "the model") -> Answers:
     """Answer, confidence and entropy of every row of ``logits`` (N, K).
 
@@ -62,23 +44,6 @@ def read_answers(logits: np.ndarray, *, owner: str = "the model") -> Answers:
         confidence[rows] = np.exp(log_p.max(axis=1))
         entropy[rows] = np.maximum(-(np.exp(log_p) * log_p).sum(axis=1), 0.0)
     return Answers(answer=answer, confidence=confidence, entropy=entropy)
-
-
-def confidence_summary(logits: np.ndarray, *, bins: int = 20) -> ConfidenceSummary:
-    """Summarize the confidence of ``logits`` (N, K); errors as of :func:`read_answers`."""
-    answers = read_answers(logits)
-    counts, edges = np.histogram(answers.confidence, bins=bins, range=(0.0, 1.0))
-    low, median, high = np.percentile(answers.confidence, (25, 50, 75))
-    return ConfidenceSummary(
-        n=len(logits),
-        mean=float(answers.confidence.mean()),
-        lower_quartile=float(low),
-        median=float(median),
-        upper_quartile=float(high),
-        mean_entropy=float(answers.entropy.mean()),
-        edges=edges,
-        counts=counts,
-    )
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from analysis.divergence.hsic import u_center
-from analysis.errors import InputError, nearest
+from analysis.errors import InputError
 
 CKA, KNN, PROCRUSTES, RSA = "cka", "knn", "procrustes", "rsa"
 NEIGHBORS = 10
@@ -79,13 +79,6 @@ class LayerSimilarity:
             if progress is not None:
                 progress(s + 1, len(student))
         return values[0], values[1:]
-
-
-def similarity(name: str) -> LayerSimilarity:
-    """Return the measure ``name``; the nearest is suggested."""
-    if name not in SIMILARITIES:
-        raise InputError(f"no layer similarity {name!r}", remedy=nearest(name, SIMILARITIES))
-    return SIMILARITIES[name]
 
 
 def _same_samples(layers: Sequence[np.ndarray]) -> int:

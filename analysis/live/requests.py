@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from analysis.digest import digest_array, digest_json
-from analysis.records import AttributionMaps, Neighbors
+from analysis.records import AttributionMaps
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -231,6 +231,3 @@ class Checks:
     maps: Mapping[str, Check]
     hiding: Mapping[str, Hiding]
     hidden: int
-
-
-Answer = Mapping[str, np.ndarray] | Mapping[str, Neighbors] | Explanation | Checks | str

@@ -11,14 +11,13 @@ import numpy as np
 import torch
 
 from analysis.attack.recovered import Applied
-from analysis.audit.probe import BankResult, bank_rates, four_cells, sticker_bank
+from analysis.audit.probe import BankResult, bank_rates, sticker_bank
 from analysis.audit.strip import strip_entropy, strip_finding
 from analysis.data.imageset import ImageSet
 from analysis.digest import digest_strings
 from analysis.models.handle import ModelHandle
-from analysis.records import CLEAN, TEACHER, TRIGGER, Finding
+from analysis.records import TEACHER, Finding
 from analysis.remedy.case import answer_logits
-from analysis.store import Study
 from analysis.store.files import write_array
 from analysis.study.stages import Workbench
 
@@ -132,27 +131,3 @@ def _entropy(
         config={"draws": draws},
     )
     return np.load(output.file("entropy.npy")), output.seconds
-
-
-def four_cell_finding(study: Study, student: str) -> Finding | None:
-    """The four cells of the trigger that the study shows, or None where it shows none."""
-    condition = study.conditions.get(TRIGGER)
-    if condition is None:
-        return None
-    name = condition.parameters["target"]
-    return four_cells(
-        _cells(study, TEACHER),
-        _cells(study, student),
-        target=study.class_names.index(name),
-        target_name=name,
-    )
-
-
-def _cells(study: Study, model: str) -> dict[str, float]:
-    cells = {}
-    for slug in study.conditions:
-        asked, key = (TRIGGER, "base_rate") if slug == CLEAN else (slug, "attack_success_rate")
-        rate = study.measures(model, asked).get(key)
-        if rate is not None:
-            cells[slug] = rate.value
-    return cells

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.errors import InputError, StudyError
+from analysis.errors import StudyError
 
 MEASURES: Mapping[str, str] = {
     "attack_success_rate": "Answers the target with the trigger",
@@ -169,12 +169,3 @@ def _number(text: str) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) else None
-
-
-def check_axes(table: SweepTable, axes: Sequence[str]) -> None:
-    """Refuse axes that are not one or two different keys of ``table``."""
-    if not 1 <= len(set(axes)) == len(axes) <= 2 or not set(axes) <= set(table.keys):
-        raise InputError(
-            f"axes {', '.join(axes)[:80] or 'none'}",
-            expected=f"one or two of {', '.join(table.keys) or 'no keys'}",
-        )

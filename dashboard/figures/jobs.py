@@ -122,9 +122,6 @@ def bar_html(stage: Stage | None) -> str:
     )
 
 
-Line = tuple[str, str, list[float], str]
-
-
 def training_figure(epochs: Sequence[EpochRecord], colors: Palette, total: int | None) -> go.Figure:
     """Loss on the left, agreement and accuracy in % on the right, by epoch from 1 to ``total``.
 

@@ -74,11 +74,6 @@ def verdict_line(
     )
 
 
-def verdict_square(state: VerdictState) -> str:
-    """The small mark of a state, for rows of tables."""
-    return f'<span class="ds-disc ds-small ds-{state.mark}" title="{state.title}"></span>'
-
-
 def _target(record: Mapping[str, Any], class_names: Sequence[str]) -> str:
     target = record.get("target_class")
     if not isinstance(target, int) or not 0 <= target < len(class_names):

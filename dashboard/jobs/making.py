@@ -103,7 +103,7 @@ def _plan_compare(name: str, values: Values) -> Plan:
     taken = {
         key: inputs.get(key)
         for key in ("teacher", "student", "images", "reference", "distillation", "trigger",
-                    "target", "method", "epsilon")
+                    "target", "epsilon")
     }  # fmt: skip
     words = written("compare", {**taken, "out": name}.items(), values["comparison"].items())
     return Plan(

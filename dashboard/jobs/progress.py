@@ -75,10 +75,6 @@ class Progress:
         """The stage that reported last."""
         return max(self.stages, key=lambda stage: stage.reported, default=None)
 
-    def of_part(self, part: int) -> list[Stage]:
-        """The stages of one part, in the order in which they began."""
-        return [stage for stage in self.stages if stage.part == part]
-
 
 def read_progress(folder: Path) -> Progress:
     """The progress of the job in ``folder``; nothing where none was reported yet."""

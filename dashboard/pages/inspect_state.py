@@ -45,7 +45,6 @@ class WhatIf:
     amount: float = 0.1
     quality: int = 20
     picture: str = ""
-    picture_name: str = ""
     placing: int = 0
 
     @classmethod

@@ -178,7 +178,7 @@ def _upload(look: Look) -> None:
         except DistillscopeError as error:
             messages.refused(error.what, error.expected, error.remedy)
             return
-        change(picture=text, picture_name=given.name[:80])
+        change(picture=text)
         st.rerun(scope="fragment")
     if not state.picture:
         messages.note("Give a picture; transparent parts stay transparent.")

@@ -9,7 +9,7 @@ from scipy.spatial.distance import pdist
 from scipy.stats import spearmanr
 
 from analysis.divergence.hsic import FEWEST, LayerCKA, hsic, hsic_without, u_center
-from analysis.divergence.layers import NEIGHBORS, SIMILARITIES, similarity
+from analysis.divergence.layers import NEIGHBORS, SIMILARITIES
 from analysis.errors import InputError
 
 
@@ -244,8 +244,6 @@ def test_constant_layers_have_no_similarity(name: str) -> None:
 def test_bad_input_is_named() -> None:
     first, second = related()
     with pytest.raises(InputError, match="layers of \\[39, 40\\] samples"):
-        similarity("cka").value(first, second[1:])
+        SIMILARITIES["cka"].value(first, second[1:])
     with pytest.raises(InputError, match="1 samples; expected at least 4"):
-        similarity("rsa").value(first[:1], second[:1])
-    with pytest.raises(InputError, match=r"no layer similarity 'procrustis'. Did you mean 'procr"):
-        similarity("procrustis")
+        SIMILARITIES["rsa"].value(first[:1], second[:1])

@@ -16,7 +16,6 @@ from analysis.study.images import images_of_study
 from analysis.study.localization import LocalizationConfig, localize
 from analysis.study.probes import (
     Probed,
-    four_cell_finding,
     sticker_finding,
     strip_of_trigger,
 )
@@ -147,12 +146,3 @@ def test_outputs_in_another_order_are_read_in_the_teachers(attacked: Study) -> N
             Probed(name="b", handle=handle, order=order),
         )
         assert torch.equal(ordered(pixels), plain(pixels)[:, list(order)])
-
-
-def test_the_four_cells_are_those_that_the_study_measured(attacked: Study, study: Study) -> None:
-    found = four_cell_finding(attacked, "backdoored")
-    assert found is not None
-    own = attacked.measures("backdoored", "trigger")
-    theirs = attacked.measures("teacher", "trigger")
-    assert found.statistic == pytest.approx(own["titg"].value - theirs["titg"].value)
-    assert four_cell_finding(study, "alpha") is None

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from analysis.errors import InputError, StudyError
+from analysis.errors import StudyError
 from analysis.study.sweep import table_text
-from analysis.study.sweep_table import MAX_BYTES, check_axes, read_sweep
+from analysis.study.sweep_table import MAX_BYTES, read_sweep
 
 RATES, EPSILONS = (0.01, 0.1, 0.05), (8, 16, 4)
 
@@ -127,12 +127,6 @@ def test_rows_that_are_too_short_or_too_long_do_no_harm(tmp_path: Path) -> None:
     table = read_sweep(path)
     assert table.keys == ("x",)
     assert [c.values for c in table.cells("a", "accuracy", ("x",), {})] == [(0.5,), (0.7,)]
-
-
-@pytest.mark.parametrize("axes", [(), ("seed",), ("attack.rate", "attack.rate"), ("a", "b", "c")])
-def test_axes_are_one_or_two_keys(path: Path, axes: tuple[str, ...]) -> None:
-    with pytest.raises(InputError, match="one or two of"):
-        check_axes(read_sweep(path), axes)
 
 
 def test_reading_loads_no_torch(path: Path) -> None:

@@ -3,10 +3,8 @@
 import pytest
 
 from dashboard.figures.verdict import (
-    NOT_TESTED,
     STATES,
     verdict_line,
-    verdict_square,
     verdict_state,
 )
 
@@ -32,7 +30,6 @@ def test_each_state_has_shape_words_and_color_of_its_own():
         assert STATES[key].title in line
         assert "safe" not in line.lower()
     assert len(set(lines.values())) == 3
-    assert len({verdict_square(state) for state in (*STATES.values(), NOT_TESTED)}) == 4
 
 
 def test_what_was_found_and_what_was_not_covered():
