@@ -94,7 +94,7 @@ class Answering:
 
     def copy(self, study: Study, name: str) -> InferenceCopy:
         """The fast copy of a model that attribution runs, made once."""
-        order = order_of(study, name)
+        order = study.class_order(name)
         key = (study.models[name].digest, order)
         if key not in self._copies:
             sample = torch.from_numpy(to_pixels(np.asarray(study.images[:4])))
@@ -132,7 +132,7 @@ class Answering:
         with torch.inference_mode():
             pixels = torch.from_numpy(to_pixels(images))
             logits, features = handle.traced(pixels, (PENULTIMATE,))
-        order = order_of(study, name)
+        order = study.class_order(name)
         values = logits.float().cpu().numpy()
         values = values if order is None else values[:, list(order)]
         return values, features[PENULTIMATE].float().cpu().numpy()
@@ -187,12 +187,6 @@ class Answering:
             text=request.text,
             deep=isinstance(request, Look),
         )
-
-
-def order_of(study: Study, name: str) -> tuple[int, ...] | None:
-    """Which of a model's outputs each of the study's classes is; None: they are the same."""
-    order = study.record(f"order/{name}")
-    return None if order is None else tuple(int(output) for output in order)
 
 
 def _split(batch: np.ndarray, row: int | None) -> list[np.ndarray]:

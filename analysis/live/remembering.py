@@ -44,7 +44,7 @@ def remembered(study: Study, request: Attribute, compute: Callable[[], Explanati
             version=VERSION,
             inputs={
                 "models": [study.models[name].digest for name in models],
-                "orders": [study.record(f"order/{name}") for name in models],
+                "orders": [study.class_order(name) for name in models],
                 "image": digest_array(request.image),
             },
             config={

@@ -100,6 +100,11 @@ class Study:
             raise InputError(f"no student {name!r} in {self.path}", remedy=nearest(name, known))
         return self.models[name]
 
+    def class_order(self, name: str) -> tuple[int, ...] | None:
+        """Which of a model's outputs each of the study's classes is; None: they are the same."""
+        order = self.record(f"order/{name}")
+        return None if order is None else tuple(int(output) for output in order)
+
     def checkpoints(self, student: str) -> list[Student]:
         """The checkpoints of ``student``, by epoch."""
         rows = [

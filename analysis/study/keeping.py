@@ -134,11 +134,10 @@ def _presented(
 
 
 def _plan(study: Study) -> ClassPlan:
-    orders = {name: study.record(f"order/{name}") for name in study.models if name != TEACHER}
     return ClassPlan(
         names=study.class_names,
         labels=study.labels,
-        orders={name: None if order is None else tuple(order) for name, order in orders.items()},
+        orders={name: study.class_order(name) for name in study.models if name != TEACHER},
         notes={},
     )
 

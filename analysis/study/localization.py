@@ -133,19 +133,15 @@ def _models(
     trusted_code: Sequence[str | Path],
     device: str,
 ) -> _Models:
-    def order(name: str) -> tuple[int, ...] | None:
-        stored = study.record(f"order/{name}")
-        return None if stored is None else tuple(stored)
-
     beside = given
     own = next((name for name in study.references if name != student), None)
     if given is None and own is not None:
         handle = load_stored(study, own, trusted_code, device)
-        beside = Probed(name=own, handle=handle, order=order(own))
+        beside = Probed(name=own, handle=handle, order=study.class_order(own))
     return _Models(
         teacher=load_stored(study, TEACHER, trusted_code, device),
         student=load_stored(study, student, trusted_code, device),
-        order=order(student),
+        order=study.class_order(student),
         reference=None if beside is None else beside.handle.to(device),
         reference_order=None if beside is None else beside.order,
         reference_name=None if beside is None else beside.name,

@@ -15,7 +15,6 @@ from analysis.records import check_student_name
 from analysis.remedy.methods import CONTROL, REMEDIES, Remedy, make_remedy
 from analysis.remedy.unlearning import FineTuning
 from analysis.store import Progress, Study, StudyWriter, silent, workspace_cache, writing
-from analysis.study.audit_references import stored_order
 from analysis.study.comparison import add_students
 from analysis.study.models import load_stored
 from analysis.study.recovered import RECOVERED, Suspect, find_suspect, recovered_suspect
@@ -195,7 +194,7 @@ def _treat_references(
         tried.remedy,
         case,
         handles,
-        orders={name: stored_order(study, name) for name in handles},
+        orders={name: study.class_order(name) for name in handles},
         trusted_suspicion=scores,
         seed=config.seed,
         threads=config.threads,

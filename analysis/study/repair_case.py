@@ -107,7 +107,6 @@ def prepare(
     """Load what a repair needs, and measure the student as it is."""
     teacher = load_stored(study, TEACHER, trusted_code, device)
     handle = load_stored(study, student, trusted_code, device)
-    order = study.record(f"order/{student}")
     inspection = images_of_study(study)
     trusted, rows = _trusted(bench, inspection, teacher, images, seed)
     poisoned = None
@@ -125,7 +124,7 @@ def prepare(
         ),
         trigger=None if suspect is None else suspect.trigger,
         further=() if suspect is None else suspect.further,
-        order=None if order is None else tuple(order),
+        order=study.class_order(student),
     )
     remedy.check(case)
     measured = inspection.rows(rows)
@@ -236,8 +235,6 @@ def _references(
     for name, model in study.models.items():
         if model.role == REFERENCE:
             handle = load_stored(study, name, trusted_code, device)
-            order = study.record(f"order/{name}")
-            own = None if order is None else tuple(order)
-            answers = answers_of(handle, measured, suspect, shown, own)
+            answers = answers_of(handle, measured, suspect, shown, study.class_order(name))
             rates[name] = dict(success_rates(ground, answers))
     return rates

@@ -116,9 +116,7 @@ class ComparisonRun:
 
     def _same_order(self, name: str) -> None:
         assert self.existing is not None
-        stored = self.existing.record(f"order/{name}")
-        planned = self.plan.orders[name]
-        if stored != (None if planned is None else list(planned)):
+        if self.existing.class_order(name) != self.plan.orders[name]:
             raise StudyError(
                 f"the study has the student {name!r} with its classes in another order",
                 remedy="give it another name, or another --out, to compare it with these names",

@@ -96,6 +96,13 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     assert opened.teacher.cost.latency_ms_batch_64 == 2.5
 
 
+def test_the_order_of_a_models_outputs_is_known_where_it_is_another(tmp_path: Path) -> None:
+    opened = publish(tmp_path / "study")
+    assert opened.class_order("s") is None
+    stored = dataclasses.replace(opened.manifest, records={"order/s": [1, 0]})
+    assert Study(opened.path, stored).class_order("s") == (1, 0)
+
+
 def test_a_timeline_ends_with_the_student_where_its_epoch_is_known(tmp_path: Path) -> None:
     opened = publish(tmp_path / "study")
     assert [model.name for model in opened.timeline("s")] == ["s.epoch-0001"]
