@@ -21,6 +21,7 @@ from analysis.data.bundled import RENDERERS
 from analysis.errors import Cancelled, DistillscopeError, InputError
 from analysis.records import TEACHER
 from analysis.store import Study, delete_orphans, holding_workspace, workspace_cache
+from analysis.store.manifest import MANIFEST
 from dashboard import (
     cli_attack,
     cli_audit,
@@ -291,7 +292,7 @@ def clean(
         )
     with holding_workspace(workspace):
         freed = workspace_cache(workspace).clear()
-        for manifest in sorted(workspace.glob("*/study.json")):
+        for manifest in sorted(workspace.glob(f"*/{MANIFEST}")):
             freed += delete_orphans(manifest.parent, Study.open(manifest.parent).manifest)
     print(f"{freed / 1e6:.1f} MB deleted")
 

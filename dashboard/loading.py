@@ -145,7 +145,7 @@ def version_in(path: Path, whole: str) -> str:
 def study_stamp(path: Path) -> tuple[int, int]:
     """Changes whenever the manifest is replaced; raises :class:`StudyError` when it is gone."""
     try:
-        stat = (path / "study.json").stat()
+        stat = (path / MANIFEST).stat()
     except OSError as error:
         raise StudyError(
             f"the study at {path} is gone", remedy="put it back, or open another one"

@@ -195,7 +195,11 @@ class Study:
     @property
     def has_images(self) -> bool:
         """Whether the study holds the pixels of its inspection images."""
-        return self.has_array("images/inspection")
+        return self.has_condition_images()
+
+    def has_condition_images(self, condition: str = CLEAN) -> bool:
+        """Whether the study holds the pixels of its images as ``condition`` shows them."""
+        return self.has_array(_images_key(condition))
 
     @functools.cached_property
     def sample_ids(self) -> np.ndarray:
@@ -211,11 +215,11 @@ class Study:
     @property
     def images(self) -> np.ndarray:
         """(N, H, W, C) uint8 inspection images, memory-mapped."""
-        return self.array("images/inspection")
+        return self.condition_images()
 
     def condition_images(self, condition: str = CLEAN) -> np.ndarray:
         """(M, H, W, C) uint8 images as ``condition`` shows them, memory-mapped."""
-        return self.images if condition == CLEAN else self.array(f"images/condition/{condition}")
+        return self.array(_images_key(condition))
 
     def condition_ids(self, condition: str = CLEAN) -> np.ndarray:
         """(M,) sample ids that ``condition`` covers."""
@@ -337,6 +341,10 @@ class Study:
         if name is None:
             raise StudyError(f"{self.path} holds no thumbnails of {condition!r}")
         return Thumbnails.read(self.file(name), self._covered(condition))
+
+
+def _images_key(condition: str) -> str:
+    return "images/inspection" if condition == CLEAN else f"images/condition/{condition}"
 
 
 def open_study(path: str | Path) -> Study:

@@ -243,7 +243,7 @@ def stored_conditions(study: Study, images: ImageSet) -> list[Presented]:
             continue
         ids = study.condition_ids(slug)
         rows = images.rows_of(ids)
-        shown = replace(images.rows(rows), images=study.array(f"images/condition/{slug}"))
+        shown = replace(images.rows(rows), images=study.condition_images(slug))
         found.append(Presented(condition=condition, images=shown, rows=rows, labels=shown.labels))
     return found
 

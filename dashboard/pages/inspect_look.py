@@ -198,8 +198,7 @@ def stored_maps(view: View) -> dict[str, AttributionMaps]:
 def pixels_of(view: View, condition: str, sample: str) -> np.ndarray | None:
     """(H, W, C) uint8 of a sample as ``condition`` shows it, or None."""
     rows = np.flatnonzero(view.study.condition_ids(condition) == sample)
-    key = "images/inspection" if condition == CLEAN else f"images/condition/{condition}"
-    if not view.study.has_array(key) or len(rows) == 0:
+    if not view.study.has_condition_images(condition) or len(rows) == 0:
         return None
     return np.asarray(view.study.condition_images(condition)[rows[0]])
 

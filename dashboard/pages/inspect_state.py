@@ -112,8 +112,9 @@ def _fresh(view: View, pixels: np.ndarray | None) -> WhatIf:
 def _trigger_place(view: View) -> tuple[float, float, float] | None:
     """(Across, down, size) of the study's trigger where it has one place on the image."""
     study = view.study
-    keys = ("images/inspection", f"images/condition/{TRIGGER}")
-    if TRIGGER not in study.conditions or not all(map(study.has_array, keys)):
+    if TRIGGER not in study.conditions or not study.has_images:
+        return None
+    if not study.has_condition_images(TRIGGER):
         return None
     if not study.conditions[TRIGGER].covers_all:
         return None

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.errors import StudyError
-from analysis.records import CLEAN
 from analysis.store.study import Thumbnails
 from dashboard.comparison import Comparison
 from dashboard.figures.gallery import gallery_order
@@ -70,9 +69,6 @@ def carried_pictures(
 
 def pixels_of(c: Comparison, samples: list[str]) -> dict[str, np.ndarray]:
     """The pixels (H, W, C) of ``samples`` as the condition shows them; none without images."""
-    key = "images/inspection" if c.condition == CLEAN else f"images/condition/{c.condition}"
-    if not c.study.has_array(key):
-        return {}
     try:
         images, ids = c.study.condition_images(c.condition), c.study.condition_ids(c.condition)
     except StudyError:

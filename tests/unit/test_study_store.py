@@ -103,6 +103,15 @@ def test_the_order_of_a_models_outputs_is_known_where_it_is_another(tmp_path: Pa
     assert Study(opened.path, stored).class_order("s") == (1, 0)
 
 
+def test_a_study_knows_of_which_conditions_it_holds_pixels(tmp_path: Path) -> None:
+    opened = publish(tmp_path / "study")
+    assert not opened.has_images
+    arrays = {**opened.manifest.arrays, "images/condition/again": "arrays/a.npy"}
+    other = Study(opened.path, dataclasses.replace(opened.manifest, arrays=arrays))
+    assert other.has_condition_images("again")
+    assert not other.has_condition_images()
+
+
 def test_a_timeline_ends_with_the_student_where_its_epoch_is_known(tmp_path: Path) -> None:
     opened = publish(tmp_path / "study")
     assert [model.name for model in opened.timeline("s")] == ["s.epoch-0001"]
