@@ -40,6 +40,17 @@ from dashboard import (
     terminal_null,
     terminal_slices,
 )
+from dashboard.cli_options import (
+    AsJson,
+    Device,
+    Quiet,
+    Seed,
+    StudyFolder,
+    Threads,
+    TrustCode,
+    read_settings,
+    use_threads,
+)
 from dashboard.cli_reference import References
 
 if TYPE_CHECKING:
@@ -60,13 +71,6 @@ app = typer.Typer(
 
 _STUDENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)=(?P<spec>.+)", re.DOTALL)
 
-TrustCode = Annotated[
-    list[Path] | None,
-    typer.Option(help="Allow this Python file to run, for specs like FILE.py:factory@WEIGHTS."),
-]
-Threads = Annotated[int | None, typer.Option(help="CPU threads (default: all).", min=1)]
-Device = Annotated[str, typer.Option(help="Where models run: cpu, cuda, cuda:1, mps.")]
-Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn.", min=0)]
 Checkpoints = Annotated[
     list[str] | None,
     typer.Option(help="NAME='run/epoch_*.pt': epochs of student NAME, for the training timeline."),
@@ -89,7 +93,6 @@ Requirements = Annotated[
         "several. Exit status 3 when one fails.",
     ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 
 
 @app.command()
@@ -129,7 +132,7 @@ def compare(
     ] = None,
     trust_code: TrustCode = None,
     device: Device = "cpu",
-    threads: Threads = None,
+    threads: Threads = 0,
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -159,11 +162,11 @@ def compare(
     assert images is not None
     attack = _conditions(trigger, target, method, epsilon)
     given = {"limit": limit, "size": size, "probe": probe, "seed": seed, "attack": attack}
-    config = CompareConfig.from_mapping({**given, **cli_training.read_settings(settings)})
+    config = CompareConfig.from_mapping({**given, **read_settings(settings)})
     named = _students(student or (), checkpoints, reference)
     names = _class_names(class_names, list(named))
     terminal.note_normalization((teacher, *named.values()))
-    _use_threads(threads)
+    use_threads(threads)
     with terminal.stage_progress(quiet=quiet) as progress:
         study = run(
             teacher=teacher,
@@ -182,7 +185,7 @@ def compare(
 
 @app.command()
 def add(
-    study: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the study.")],
+    study: StudyFolder,
     student: Annotated[
         list[str] | None, typer.Option(help="[NAME=]SPEC of a student; repeat for several.")
     ] = None,
@@ -192,7 +195,7 @@ def add(
     distillation: Distillation = None,
     trust_code: TrustCode = None,
     device: Device = "cpu",
-    threads: Threads = None,
+    threads: Threads = 0,
     quiet: Quiet = False,
 ) -> None:
     """Add students, or reference students, to a study; only what is new is computed.
@@ -206,7 +209,7 @@ def add(
     named = _students(student or (), checkpoints, reference)
     names = _class_names(class_names, list(named))
     terminal.note_normalization(named.values())
-    _use_threads(threads)
+    use_threads(threads)
     with terminal.stage_progress(quiet=quiet) as progress:
         if distillation is not None and not named:
             _done(note_seen_images(study, distillation, progress=progress))
@@ -237,8 +240,8 @@ cli_report.register(app)
 
 @app.command()
 def show(
-    study: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the study.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a pipeline.")] = False,
+    study: StudyFolder,
+    as_json: AsJson = False,
     left: Annotated[
         str, typer.Option(metavar="NAME", help="Compare the students with this model of the study.")
     ] = TEACHER,
@@ -269,7 +272,7 @@ cli_open.register(app)
 
 @app.command()
 def export(
-    study: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the study.")],
+    study: StudyFolder,
     samples: Annotated[Path, typer.Option(help="Where to write: .parquet or .csv.")],
 ) -> None:
     """Write one row per sample x condition x model."""
@@ -349,13 +352,6 @@ def _class_names(values: Sequence[str] | None, students: Sequence[str]) -> dict[
             )
         names |= dict.fromkeys(targets, read_class_names(path))
     return names
-
-
-def _use_threads(threads: int | None) -> None:
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
 
 
 def _print(study: Study, *, left: str = TEACHER) -> None:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from analysis.errors import ConfigError
 from dashboard import terminal
+from dashboard.cli_options import (
+    Device,
+    Quiet,
+    Seed,
+    Threads,
+    TrustCode,
+    read_settings,
+    use_threads,
+)
 
 if TYPE_CHECKING:
     from analysis.attack.settings import AttackConfig
@@ -57,13 +64,11 @@ def attack(
         typer.Option("--set", help="Any other setting, e.g. --set required_views=0.5."),
     ] = None,
     limit: Limit = None,
-    trust_code: Annotated[
-        list[Path] | None, typer.Option(help="Allow this Python file to run.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.", min=0)] = 0,
-    threads: Annotated[int | None, typer.Option(help="CPU threads (default: all).", min=1)] = None,
-    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, mps.")] = "cpu",
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    trust_code: TrustCode = None,
+    seed: Seed = 0,
+    threads: Threads = 0,
+    device: Device = "cpu",
+    quiet: Quiet = False,
 ) -> None:
     """Poison a distillation set: images that the teacher answers with the target class.
 
@@ -91,7 +96,7 @@ def attack(
         seed=seed,
     )
     terminal.note_normalization([teacher])
-    _use_threads(threads)
+    use_threads(threads)
     with terminal.stage_progress(quiet=quiet) as progress:
         made = attack_images(
             teacher=teacher,
@@ -111,22 +116,7 @@ def attack(
 def _config(settings: list[str] | None, **values: Any) -> AttackConfig:
     from analysis.attack.settings import AttackConfig
 
-    for text in settings or ():
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {text!r}", expected="KEY=VALUE")
-        try:
-            values[key.strip()] = json.loads(value)
-        except ValueError:
-            values[key.strip()] = value
-    return AttackConfig.from_mapping(values)
-
-
-def _use_threads(threads: int | None) -> None:
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
+    return AttackConfig.from_mapping({**values, **read_settings(settings)})
 
 
 def _report(made: AttackedImages) -> None:

@@ -11,7 +11,15 @@ import typer
 from analysis.errors import InputError, nearest
 from analysis.store import Study
 from dashboard import terminal, terminal_audit
-from dashboard.cli_training import read_settings
+from dashboard.cli_options import (
+    AsJson,
+    Device,
+    Quiet,
+    Threads,
+    TrustCode,
+    read_settings,
+    use_threads,
+)
 
 if TYPE_CHECKING:
     from analysis.audit.record import AuditReport
@@ -61,18 +69,16 @@ def audit(
         list[str] | None,
         typer.Option("--set", help="A setting of the search, e.g. --set use=keep."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a pipeline.")] = False,
+    as_json: AsJson = False,
     fail_on: Annotated[
         str | None,
         typer.Option(help="suspicious or backdoored: exit with 3 from this verdict on."),
     ] = None,
-    trust_code: Annotated[
-        list[Path] | None, typer.Option(help="Allow this Python file to run.")
-    ] = None,
+    trust_code: TrustCode = None,
     seed: Annotated[int, typer.Option(help="Seed of the searches.", min=0)] = 0,
-    threads: Annotated[int, typer.Option(help="CPU threads; 0 leaves it to torch.", min=0)] = 0,
-    device: Annotated[str, typer.Option(help="Where models run: cpu, cuda, mps.")] = "cpu",
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    threads: Threads = 0,
+    device: Device = "cpu",
+    quiet: Quiet = False,
 ) -> None:
     """Look for a planted trigger in students, judged by honest students of the same teacher.
 
@@ -87,10 +93,7 @@ def audit(
         raise InputError(f"--fail-on {fail_on!r}", remedy=nearest(fail_on, FAIL_ON))
     _check(study, teacher, student, images, out)
     config, folder = _config(budget, references, settings, seed)
-    if threads:
-        import torch
-
-        torch.set_num_threads(threads)
+    use_threads(threads)
     names = tuple(student or ())
     with terminal.stage_progress(quiet=quiet) as progress:
         from analysis.study.audit import audit_study

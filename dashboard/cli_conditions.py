@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from analysis.store import Study
 from dashboard import terminal, terminal_conditions
+from dashboard.cli_options import Device, Quiet, StudyFolder, Threads, TrustCode, use_threads
 
 
 def condition(
-    study: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the study.")],
+    study: StudyFolder,
     name: Annotated[str, typer.Option(help="What the condition is called.")],
     edit: Annotated[
         list[str],
@@ -20,12 +20,10 @@ def condition(
             help="sticker, picture (file=PATH), blur, noise or jpeg[:key=value,..]; in order."
         ),
     ],
-    trust_code: Annotated[
-        list[Path] | None, typer.Option(help="Allow this Python file to run.")
-    ] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads (default: all).", min=1)] = None,
-    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, mps.")] = "cpu",
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    trust_code: TrustCode = None,
+    threads: Threads = 0,
+    device: Device = "cpu",
+    quiet: Quiet = False,
 ) -> None:
     """Add a condition to a study: every image with the same edits, every model asked again.
 
@@ -38,10 +36,7 @@ def condition(
     edits = check_edits([parse_edit(text) for text in edit])
     from analysis.study.keeping import keep_condition
 
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
+    use_threads(threads)
     with terminal.stage_progress(quiet=quiet) as progress:
         slug = keep_condition(
             study,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from dashboard import terminal
+from dashboard.cli_options import FileDevice, FileThreads, Quiet, TrustCode, use_threads
 from dashboard.terminal_conditions import print_conditions, print_sweep
 from dashboard.terminal_null import print_nulls
 
@@ -15,13 +16,6 @@ Experiment = Annotated[
     Path,
     typer.Argument(metavar="FILE", help="The experiment, a TOML file; see docs/experiments.md."),
 ]
-TrustCode = Annotated[
-    list[Path] | None,
-    typer.Option(help="Allow this Python file to run, for a teacher FILE.py:factory@WEIGHTS."),
-]
-Threads = Annotated[int | None, typer.Option(help="CPU threads (default: the file's).", min=1)]
-Device = Annotated[str | None, typer.Option(help="Where to compute: cpu, cuda, mps.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 
 
 def run(
@@ -30,8 +24,8 @@ def run(
         Path | None, typer.Option(help="Folder of the study (default: the file's).")
     ] = None,
     trust_code: TrustCode = None,
-    device: Device = None,
-    threads: Threads = None,
+    device: FileDevice = None,
+    threads: FileThreads = None,
     quiet: Quiet = False,
 ) -> None:
     """Run a whole experiment: teacher, attack, students and controls, comparison.
@@ -43,7 +37,7 @@ def run(
     from analysis.study.experiment_file import read_experiment
 
     read = read_experiment(experiment, out=out, device=device, threads=threads)
-    _use_threads(threads)
+    use_threads(threads)
     with terminal.stage_progress(quiet=quiet) as progress:
         study = run_experiment(read, trusted_code=trust_code or (), progress=progress)
     terminal.print_study(study)
@@ -67,8 +61,8 @@ def sweep(
         Path, typer.Option(help="Folder of the studies, of what they share and the table.")
     ],
     trust_code: TrustCode = None,
-    device: Device = None,
-    threads: Threads = None,
+    device: FileDevice = None,
+    threads: FileThreads = None,
     quiet: Quiet = False,
 ) -> None:
     """Run an experiment once per combination of values: a study each, one table.
@@ -83,18 +77,11 @@ def sweep(
 
     axes = parse_vary(vary)
     cells = plan_cells(experiment, axes, out, device=device, threads=threads)
-    _use_threads(threads)
+    use_threads(threads)
     with terminal.stage_progress(quiet=quiet) as progress:
         rows = run_sweep(cells, out, trusted_code=trust_code or (), progress=progress)
     print_sweep(rows, list(axes))
     print(f"\n{out / TABLE} holds all columns; open all with:  {terminal.opening(out)}")
-
-
-def _use_threads(threads: int | None) -> None:
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
 
 
 def register(app: typer.Typer) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -15,13 +14,22 @@ from analysis.errors import InputError
 from analysis.records import CLEAN
 from analysis.store import Study
 from dashboard import terminal
+from dashboard.cli_options import (
+    AsJson,
+    Device,
+    Quiet,
+    StudyFolder,
+    Threads,
+    TrustCode,
+    use_threads,
+)
 from dashboard.loading_layers import LayerTable, layer_table
 
 Many = list[str] | None
 
 
 def layers(
-    study: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the study.")],
+    study: StudyFolder,
     student: Annotated[
         Many, typer.Option("--student", help="A student; repeat for several (default: all).")
     ] = None,
@@ -39,14 +47,12 @@ def layers(
         str | None,
         typer.Option(help="TEACHER_LAYER:STUDENT_LAYER: lay out this pair on a map instead."),
     ] = None,
-    trust_code: Annotated[
-        list[Path] | None, typer.Option(help="Allow this Python file to run.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="Where models run: cpu, cuda, mps.")] = "cpu",
-    threads: Annotated[int | None, typer.Option(help="CPU threads (default: all).", min=1)] = None,
+    trust_code: TrustCode = None,
+    device: Device = "cpu",
+    threads: Threads = 0,
     seed: Annotated[int, typer.Option(help="Seed of the images drawn and of the null.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a pipeline.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Compare the layers of teacher and students, into a study.
 
@@ -56,10 +62,7 @@ def layers(
     """
     opened = Study.open(study)  # before torch is loaded: a wrong folder is answered at once
     names = [opened.student(name).name for name in student or ()]
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
+    use_threads(threads)
     shared: dict[str, Any] = {
         "conditions": condition or (),
         "trusted_code": trust_code or (),

@@ -14,6 +14,7 @@ from analysis.digest import digest_file
 from analysis.errors import InputError, TrustError
 from analysis.store import Progress, Study
 from dashboard import terminal
+from dashboard.cli_options import Quiet, Threads, use_threads
 
 WORKSPACE = Path("studies")
 Port = Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)]
@@ -57,8 +58,8 @@ def demo(
     ),
     port: Port = 8501,
     no_browser: NoBrowser = False,
-    threads: Annotated[int | None, typer.Option(help="CPU threads (default: all).", min=1)] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    threads: Threads = 0,
+    quiet: Quiet = False,
     make_only: Annotated[
         bool, typer.Option("--make-only", help="Write the study, open nothing.")
     ] = False,
@@ -67,10 +68,7 @@ def demo(
     from analysis.study.demo import demo_is_current, make_demo
 
     if not demo_is_current(out):
-        if threads is not None:
-            import torch
-
-            torch.set_num_threads(threads)
+        use_threads(threads)
         with terminal.stage_progress(quiet=quiet) as progress:
             make_demo(out, progress=progress if make_only else _loading_server(progress))
     if make_only:

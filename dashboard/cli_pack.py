@@ -10,12 +10,11 @@ import typer
 from analysis.errors import InputError
 from analysis.store import Study, UnpackConfig, pack_study, unpack_study
 from dashboard import terminal
-
-Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+from dashboard.cli_options import Quiet, StudyFolder
 
 
 def pack(
-    study: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the study.")],
+    study: StudyFolder,
     out: Annotated[Path, typer.Option(help="Where to write: a .zip file.")],
     quiet: Quiet = False,
 ) -> None:

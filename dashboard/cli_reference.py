@@ -9,7 +9,7 @@ import typer
 
 from analysis.errors import InputError
 from dashboard import terminal
-from dashboard.cli_training import read_settings
+from dashboard.cli_options import Device, Quiet, Threads, TrustCode, read_settings
 
 if TYPE_CHECKING:
     from analysis.models.handle import ModelHandle
@@ -63,12 +63,10 @@ def reference(
         list[str] | None,
         typer.Option("--set", help="Any other setting, e.g. --set flip=false."),
     ] = None,
-    trust_code: Annotated[
-        list[Path] | None, typer.Option(help="Allow this Python file to run.")
-    ] = None,
-    threads: Annotated[int, typer.Option(help="CPU threads; 0 leaves it to torch.", min=0)] = 0,
-    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, mps.")] = "cpu",
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    trust_code: TrustCode = None,
+    threads: Threads = 0,
+    device: Device = "cpu",
+    quiet: Quiet = False,
 ) -> None:
     """Distill honest students of a teacher: what any student of it can be expected to show.
 

@@ -10,24 +10,29 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from analysis.errors import ConfigError, InputError
+from analysis.errors import InputError
 from analysis.records import Interval
 from analysis.store import Study
 from dashboard import terminal
+from dashboard.cli_options import (
+    AsJson,
+    Device,
+    Quiet,
+    Seed,
+    StudyFolder,
+    Threads,
+    TrustCode,
+    read_settings,
+    use_threads,
+)
 
 if TYPE_CHECKING:
     from analysis.study.repair import Repaired
     from analysis.study.screening import Screened
 
-TrustCode = Annotated[list[Path] | None, typer.Option(help="Allow this Python file to run.")]
-Threads = Annotated[int | None, typer.Option(help="CPU threads (default: all).", min=1)]
-Device = Annotated[str, typer.Option(help="Where models run: cpu, cuda, cuda:1, mps.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a pipeline.")]
-
 
 def repair(
-    study: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the study.")],
+    study: StudyFolder,
     student: Annotated[str, typer.Option(help="Student that is to be repaired.")],
     out: Annotated[Path, typer.Option(help="Weights to write, .safetensors.")],
     method: Annotated[str, typer.Option(help="unlearn, purify, drop or finetune.")] = "unlearn",
@@ -61,8 +66,8 @@ def repair(
     as_json: AsJson = False,
     trust_code: TrustCode = None,
     device: Device = "cpu",
-    threads: Threads = None,
-    seed: Annotated[int, typer.Option(help="Seed of all that is drawn.", min=0)] = 0,
+    threads: Threads = 0,
+    seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
     """Take a backdoor out of a student, measure whether it is out, and add it to the study.
@@ -76,16 +81,14 @@ def repair(
     from analysis.study.repair import RepairConfig
     from analysis.study.repair import repair as run
 
-    config = RepairConfig(
-        method=method, trigger=trigger, target=target, seed=seed, threads=threads or 0
-    )
+    config = RepairConfig(method=method, trigger=trigger, target=target, seed=seed, threads=threads)
     with terminal.stage_progress(quiet=quiet) as progress:
         made = run(
             study,
             student=student,
             out=out,
             config=config,
-            settings=_settings(settings),
+            settings=read_settings(settings),
             images=images,
             distillation_set=distillation_set,
             name=name,
@@ -99,19 +102,6 @@ def repair(
         print(json.dumps(entries, indent=2, ensure_ascii=False, allow_nan=False))
     else:
         _print_repair(made)
-
-
-def _settings(values: list[str] | None) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for text in values or ():
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {text!r}", expected="KEY=VALUE")
-        try:
-            found[key.strip()] = json.loads(value)
-        except ValueError:
-            found[key.strip()] = value
-    return found
 
 
 _ROWS = (
@@ -190,7 +180,7 @@ def screen(
     as_json: AsJson = False,
     trust_code: TrustCode = None,
     device: Device = "cpu",
-    threads: Threads = None,
+    threads: Threads = 0,
     quiet: Quiet = False,
 ) -> None:
     """Screen a distillation set: which of the teacher's answers break under a mild filter?
@@ -204,10 +194,7 @@ def screen(
 
     if (teacher is None) == (study is None):
         raise InputError("screen needs one teacher", expected="either --teacher or --study")
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
+    use_threads(threads)
     with terminal.stage_progress(quiet=quiet) as progress:
         screened = screen_source(
             images,

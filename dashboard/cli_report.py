@@ -10,10 +10,11 @@ import typer
 from analysis.errors import InputError
 from analysis.records import CLEAN, TEACHER
 from analysis.store import Study
+from dashboard.cli_options import StudyFolder
 
 
 def report(
-    study: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the study.")],
+    study: StudyFolder,
     out: Annotated[Path, typer.Option(help="Where to write: an .html file.")],
     student: Annotated[
         str | None, typer.Option(metavar="NAME", help="The student (default: the first).")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from analysis.errors import ConfigError
 from dashboard import terminal
+from dashboard.cli_options import Device, Quiet, Threads, TrustCode, read_settings
 
 if TYPE_CHECKING:
     from analysis.distillation.objectives import Objective
@@ -37,10 +36,7 @@ Set = Annotated[
 Normalize = Annotated[
     str, typer.Option(help="dataset, teacher, imagenet, cifar10, none or m:m:m/s:s:s.")
 ]
-Threads = Annotated[int, typer.Option(help="CPU threads; 0 leaves it to torch.", min=0)]
-Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, mps.")]
 Seed = Annotated[int, typer.Option(help="Seed of weights, order and augmentation.", min=0)]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 
 
 def train(
@@ -120,9 +116,7 @@ def distill(
     checkpoints: Keep = 0,
     settings: Set = None,
     normalize: Normalize = "teacher",
-    trust_code: Annotated[
-        list[Path] | None, typer.Option(help="Allow this Python file to run.")
-    ] = None,
+    trust_code: TrustCode = None,
     seed: Seed = 0,
     threads: Threads = 0,
     device: Device = "cpu",
@@ -188,20 +182,6 @@ def _objective(
     goal |= {key: value for key, value in given.items() if key in own}
     others = {key: value for key, value in given.items() if key not in own}
     return make_objective(name, **goal), others
-
-
-def read_settings(settings: list[str] | None) -> dict[str, Any]:
-    """Read ``KEY=VALUE`` settings; a value is JSON where it can be read so, else a text."""
-    values: dict[str, Any] = {}
-    for text in settings or ():
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {text!r}", expected="KEY=VALUE")
-        try:
-            values[key.strip()] = json.loads(value)
-        except ValueError:
-            values[key.strip()] = value
-    return values
 
 
 def _report(made: TrainedModel) -> None:

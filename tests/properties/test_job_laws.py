@@ -295,7 +295,7 @@ def test_what_is_none_is_left_out_of_toml() -> None:
 
 @given(plain | st.lists(texts))
 def test_a_setting_is_read_back(value: Any) -> None:
-    from dashboard.cli_training import read_settings
+    from dashboard.cli_options import read_settings
 
     assert read_settings([f"key={setting_text(value)}"]) == {"key": value}
 

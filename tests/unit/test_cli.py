@@ -21,7 +21,8 @@ from analysis.models.loading import load_model
 from analysis.models.normalization import Normalization
 from analysis.models.saving import save_model
 from analysis.store import Study, writing
-from dashboard.cli import _run
+from dashboard.cli import _commands, _run
+from dashboard.jobs.options import command_options
 from tests.conftest import ROOT
 
 FEW = ("--images", "signs:test,n=40,seed=9", "--probe", "2", "--quiet")
@@ -55,6 +56,27 @@ def test_show_prints_the_headline(
     status, out, _ = call(capsys, "show", tiny_study)
     assert status == 0
     assert f"{100 * study.measures('alpha')['agreement'].value:.1f} [" in out
+
+
+def test_an_option_of_several_commands_has_one_meaning(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    by_file = {"run", "sweep"}  # what they leave out, the experiment's file says
+    shared = {
+        name: {
+            (found[name].help, found[name].default)
+            for command in _commands() - by_file
+            if name in (found := command_options(command))
+        }
+        for name in ("threads", "device", "quiet", "as_json")
+    }
+    assert {name: len(meanings) for name, meanings in shared.items()} == dict.fromkeys(shared, 1)
+    for command in by_file:
+        for name in ("threads", "device"):
+            ((text, _),) = shared[name]
+            assert command_options(command)[name].help.startswith(text.rstrip("."))
+    refusal = refused(capsys, "screen", "--images", "digits", "--threads", "-1")
+    assert "--threads" in refusal
 
 
 def test_compare_add_export_clean(
