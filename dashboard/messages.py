@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from pathlib import Path
 
 import streamlit as st
 
 from dashboard.figures.numbers import escaped, visible
 from dashboard.theme import Palette
-
-_ROLES = (
-    "teacher", "student", "alarm", "alarm_tint", "control", "reference", "null_band", "background",
-    "panel", "hairline", "edge", "text", "secondary", "faint",
-)  # fmt: skip
 
 SQUARE = '<span class="ds-square"></span>'
 CIRCLE = '<span class="ds-circle"></span>'
@@ -27,9 +21,7 @@ def strong(name: object) -> str:
 
 def style(colors: Palette) -> None:
     """Send the style block; everything else about the look is in the theme."""
-    roles = {name: getattr(colors, name) for name in _ROLES}
-    variables = "".join(f"--ds-{name.replace('_', '-')}:{value};" for name, value in roles.items())
-    st.html(f"<style>:root{{{variables}}}\n{_css()}</style>")
+    st.html(f"<style>:root{{{colors.css_variables()}}}\n{_css()}</style>")
 
 
 @functools.cache
@@ -75,12 +67,6 @@ def warning(title: str, below: str) -> None:
         f'<div class="ds-warning"><div class="ds-alarm">{escaped(title, 600)}</div>'
         f'<div class="ds-sub">{escaped(below, 400)}</div></div>'
     )
-
-
-def ramp(colors: Sequence[str]) -> str:
-    """A small color bar as HTML; the caller puts numbers at both ends."""
-    stops = ",".join(colors)
-    return f'<span class="ds-ramp" style="background:linear-gradient(90deg,{stops})"></span>'
 
 
 def cell(name: object) -> str:

@@ -6,7 +6,8 @@ magenta is "they part" or an alarm. Shape repeats the color: teacher = circle, s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +43,15 @@ class Palette:
     def class_color(self, index: int) -> str:
         """Color of a class; beyond 20 classes everything is the reference grey."""
         return self.classes[index] if 0 <= index < len(self.classes) else self.reference
+
+    def css_variables(self) -> str:
+        """Every single color by role as a CSS variable, ``--ds-null-band:#DDE2E8;`` and so on."""
+        roles = {spec.name: getattr(self, spec.name) for spec in fields(self)}
+        return "".join(
+            f"--ds-{name.replace('_', '-')}:{color};"
+            for name, color in roles.items()
+            if isinstance(color, str) and name != "name"
+        )
 
 
 LIGHT = Palette(
@@ -106,6 +116,12 @@ DARK = Palette(
 def palette(name: str | None) -> Palette:
     """Palette of a theme name; light unless ``dark`` is asked for."""
     return DARK if name == "dark" else LIGHT
+
+
+def color_bar(colors: Sequence[str]) -> str:
+    """A small color bar as HTML; the caller puts numbers at both ends."""
+    stops = ",".join(colors)
+    return f'<span class="ds-ramp" style="background:linear-gradient(90deg,{stops})"></span>'
 
 
 def rgb(color: str) -> tuple[int, int, int]:

@@ -35,6 +35,7 @@ from dashboard.pages.inspect_maps import (
 )
 from dashboard.pages.inspect_trust import agreement_row, trust_rows
 from dashboard.saving import keep_pictures
+from dashboard.theme import color_bar
 
 # Below this share of the common scale a map looks empty, so the page says so in words.
 _FAINT = 0.05
@@ -121,7 +122,7 @@ def _picked(name: str) -> None:
 
 def _head(look: Look, choice: Choice, record: AttributionMaps, limit: float) -> None:
     colors = look.view.colors
-    ramp = messages.ramp(colors.signed if record.signed else colors.divergence)
+    ramp = color_bar(colors.signed if record.signed else colors.divergence)
     ends = ("against", "for") if record.signed else ("0", "most")
     with st.container(width="stretch"):
         messages.section(

@@ -17,6 +17,7 @@ from dashboard.loading_many_maps import PARTS, ManyMaps, many_maps, most_at_odds
 from dashboard.messages import cell
 from dashboard.pages.inspect_look import stored_maps
 from dashboard.saving import keep_pictures, show_chart
+from dashboard.theme import color_bar
 
 MODE = "inspect_mode"
 ONE, MANY = "This image", "This selection"
@@ -72,7 +73,7 @@ def _means(view: View, found: ManyMaps) -> None:
     }
     limit = attributions.common_limit(list(chosen.values()))
     colors = view.colors
-    ramp = messages.ramp(colors.divergence if magnitude else colors.signed)
+    ramp = color_bar(colors.divergence if magnitude else colors.signed)
     ends = ("0", f"{limit:.2g}") if magnitude else ("against", "for")
     kind = "Mean magnitude" if magnitude else "Mean"
     with st.container(horizontal=True, vertical_alignment="center", key="means_head"):

@@ -20,6 +20,7 @@ from dashboard.figures.tables import csv_text
 from dashboard.loading_layers import LayerTable, layer_table, reference_profiles
 from dashboard.pages.layers_pair import show_pair, step
 from dashboard.saving import show_chart
+from dashboard.theme import color_bar
 
 _CELL, _BESIDE = "layers_cell", "layers_beside"
 _ENOUGH = 2000
@@ -147,7 +148,7 @@ def _measure(
 ) -> None:
     entry, grid = SIMILARITIES[measure], table.grids[measure]
     unit = ("0", "100\u202f%") if measure == KNN else ("0", "1")
-    bar = messages.ramp(ramp(view.colors))
+    bar = color_bar(ramp(view.colors))
     with st.container(horizontal=True, vertical_alignment="center", key=f"layers_head_{measure}"):
         if measure == CKA:
             st.html(f'<span class="ds-title">{term(measure)}</span>', width="content")

@@ -21,6 +21,7 @@ from dashboard.pages import confidence, parts
 from dashboard.pages.four_cells import four_cells
 from dashboard.pages.overview_headline import range_of, show_headline, show_verdict
 from dashboard.saving import show_chart
+from dashboard.theme import color_bar
 
 
 def show(view: View) -> None:
@@ -92,7 +93,7 @@ def _drift(view: View) -> None:
     pair = view.without("cell")
     counts = count_answers(pair.teacher_answer, pair.student_answer, len(view.class_names))
     top = drift.color_top(counts)
-    ramp = messages.ramp(view.colors.divergence)
+    ramp = color_bar(view.colors.divergence)
     kept = len(drift.shown_classes(counts))
     some = "" if kept == len(counts) else f" The {kept} classes with the most changes."
     messages.section(

@@ -14,8 +14,7 @@ from dashboard.figures.chart import CONFIG
 from dashboard.figures.numbers import count_of, escaped, markdown
 from dashboard.figures.runs import study_link
 from dashboard.figures.sweeps import level_text, repeats_text, sweep_lines, sweep_map
-from dashboard.messages import ramp
-from dashboard.theme import palette
+from dashboard.theme import color_bar, palette
 
 _SWEEP, _MEASURE, _STUDENT, _X, _Y = (
     "sweep_folder", "sweep_measure", "sweep_student", "sweep_x", "sweep_y",
@@ -125,7 +124,7 @@ def _figure(
     key = f"sweep/{folder}/{measure}/{student}/{'/'.join(axes)}/{'/'.join(held.values())}"
     by_student = {student: cells}
     if len(axes) == 2:
-        st.html(f'<div class="ds-sub">0{ramp(colors.divergence)}100{" "}%</div>')
+        st.html(f'<div class="ds-sub">0{color_bar(colors.divergence)}100{" "}%</div>')
         figure = sweep_map(table, (axes[0], axes[1]), cells, colors)
     else:
         by_student |= {

@@ -18,13 +18,12 @@ from dashboard.report.pieces import (
     columns,
     figure,
     missing,
-    ramp,
     section,
     themed,
     titled,
     unlinked,
 )
-from dashboard.theme import Palette
+from dashboard.theme import Palette, color_bar
 
 _ROWS = 12
 _NULL = "Every number stands in front of its null: what honest students of this teacher show."
@@ -108,7 +107,7 @@ def changes(c: Comparison) -> str:
         alt="Share of each pair of answers",
     )  # fmt: skip
     top = drift.color_top(counts)
-    scale = themed(lambda colors: f"<span>0 {ramp(colors.divergence)} {top}</span>")
+    scale = themed(lambda colors: f"<span>0 {color_bar(colors.divergence)} {top}</span>")
     kept = len(drift.shown_classes(counts))
     some = "" if kept == len(counts) else f" The {kept} classes with the most changes."
     below = (

@@ -23,7 +23,7 @@ from dashboard.report.audit import audit
 from dashboard.report.images import Carried, carried_pictures, drawn_order, thumbnails_of
 from dashboard.report.maps import coverage, drawn_maps, map_data, map_section, script, still_picture
 from dashboard.report.settings import ReportConfig
-from dashboard.theme import DARK, LIGHT, Palette
+from dashboard.theme import DARK, LIGHT
 
 _FOLDER = Path(__file__).parent
 _LINKS = {
@@ -33,10 +33,6 @@ _LINKS = {
 }  # fmt: skip
 _SPARE = 2000
 """Characters that the sentence about the pictures may take."""
-_ROLES = (
-    "teacher", "student", "alarm", "alarm_tint", "control", "reference", "null_band", "background",
-    "panel", "hairline", "edge", "text", "secondary", "faint",
-)  # fmt: skip
 
 
 def report_html(comparison: Comparison, config: ReportConfig | None = None) -> str:
@@ -85,7 +81,7 @@ def notebook_html(comparison: Comparison, *, dark: bool = False) -> str:
     name, other = f"distillscope-{colors.name}", "light" if dark else "dark"
     frame = (_FOLDER / "notebook.css").read_text(encoding="utf-8")
     shared = (FONTS / "distillscope.css").read_text(encoding="utf-8")
-    rules = f"{_variables(colors)}{shared}{frame}.on-{other}{{display:none}}"
+    rules = f"{colors.css_variables()}{shared}{frame}.on-{other}{{display:none}}"
     return (
         f'<div class="{name}"><style>.{name}{{{rules}}}</style>'
         f"{_facts(c)}<h1>{answers.finding(c)}.</h1>{answers.warnings(c)}{answers.verdict(c)}"
@@ -146,14 +142,10 @@ def _style() -> str:
     )
     own = (_FOLDER / "report.css").read_text(encoding="utf-8")
     shared = (FONTS / "distillscope.css").read_text(encoding="utf-8")
-    dark = f"@media (prefers-color-scheme: dark){{:root{{{_variables(DARK)}}}}}"
-    light = f":root{{{_variables(LIGHT)}}}"
-    paper = f"@media print{{:root{{{_variables(LIGHT)}}}}}"
+    dark = f"@media (prefers-color-scheme: dark){{:root{{{DARK.css_variables()}}}}}"
+    light = f":root{{{LIGHT.css_variables()}}}"
+    paper = f"@media print{{:root{{{LIGHT.css_variables()}}}}}"
     return f"{fonts}{light}{dark}{paper}\n{shared}\n{own}"
-
-
-def _variables(colors: Palette) -> str:
-    return "".join(f"--ds-{name.replace('_', '-')}:{getattr(colors, name)};" for name in _ROLES)
 
 
 def _head(c: Comparison) -> str:

@@ -60,9 +60,3 @@ def missing(text: str) -> str:
 def unlinked(html: str) -> str:
     """``html`` of a page without its links: there is no server that they could lead to."""
     return _LINK.sub(r"<span\1>\2</span>", html)
-
-
-def ramp(colors: tuple[str, ...]) -> str:
-    """A small color bar; the caller puts numbers at both ends."""
-    stops = ",".join(colors)
-    return f'<span class="ds-ramp" style="background:linear-gradient(90deg,{stops})"></span>'

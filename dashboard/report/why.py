@@ -19,8 +19,8 @@ from dashboard.loading_layers import LayerTable, layer_table, reference_profiles
 from dashboard.loading_maps import maps_between
 from dashboard.loading_training import EpochRow, epoch_rows
 from dashboard.report.images import picture_uri, pixels_of
-from dashboard.report.pieces import columns, figure, ramp, section, themed, titled
-from dashboard.theme import Palette
+from dashboard.report.pieces import columns, figure, section, themed, titled
+from dashboard.theme import Palette, color_bar
 
 
 def samples(c: Comparison, rows: int, thumbnails: Thumbnails | None) -> str:
@@ -98,7 +98,7 @@ def pixels(c: Comparison, count: int) -> str:
         named = {TEACHER: escaped(c.sides.left), "student": escaped(c.sides.right), "pair": "pair"}
         titles = ["", *(["image"] if images else []), *(named[part] for part in parts)]
         head = "".join(f"<th>{title}</th>" for title in titles)
-        scale = f"against {ramp(colors.signed)} for" if pair.signed else ""
+        scale = f"against {color_bar(colors.signed)} for" if pair.signed else ""
         return (
             f'<table class="ds-table maps"><thead><tr>{head}</tr></thead>{"".join(cells)}</table>'
             f'<div class="ds-sub">{scale}</div>'

@@ -42,6 +42,7 @@ from dashboard.figures.sides import TEACHING, Sides
 from dashboard.loading import Pair, load_pair
 from dashboard.selection import Selection
 from dashboard.theme import DARK, LIGHT, Palette, rgb
+from tests.conftest import ROOT
 
 HOSTILE = (
     "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "[a](javascript:alert(1))",
@@ -707,3 +708,13 @@ def test_joining_is_by_sample_id(study: Study) -> None:
         assert pair.student_answer[at] == student[at]["answer"]
         assert pair.teacher_answer[at] == teacher[at]["answer"]
         assert pair.kl[at] == pytest.approx(student[at]["kl_teacher_student"])
+
+
+def test_style_sheets_use_colors_that_a_palette_has() -> None:
+    known = set(re.findall(r"(--ds-[a-z-]+):#", LIGHT.css_variables()))
+    assert "--ds-null-band:#DDE2E8;" in LIGHT.css_variables()
+    assert set(re.findall(r"(--ds-[a-z-]+):#", DARK.css_variables())) == known
+    for sheet in (ROOT / "dashboard").rglob("*.css"):
+        if "node_modules" not in sheet.parts:
+            used = set(re.findall(r"var\((--ds-[a-z-]+)\)", sheet.read_text(encoding="utf-8")))
+            assert used <= known, sheet
