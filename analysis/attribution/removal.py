@@ -1,4 +1,8 @@
-"""Attribution by taking parts of the image away; the model is only asked, never differentiated."""
+"""Attribution by taking parts of the image away; the model is only asked, never differentiated.
+
+Both return attributions (N, C, H, W) of the task's pixels, signed, in units of the explained
+number. docs/measures.md has the sources.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,11 @@ from analysis.errors import InputError
 
 
 def occlusion(task: Task) -> torch.Tensor:
-    """How far the number falls when a window is covered with the baseline, per pixel covered."""
+    """How far the number falls when a window is covered with the baseline, per pixel covered.
+
+    ``window`` is the side of the square and ``stride`` its step, in pixels, at most ``window``.
+    Raises :class:`InputError` for a window that is larger than the image.
+    """
     channels, height, width = task.pixels.shape[1:]
     window = int(task.options["window"])
     if window > min(height, width):
@@ -36,8 +44,9 @@ def occlusion(task: Task) -> torch.Tensor:
 def kernel_shap(task: Task) -> torch.Tensor:
     """Shapley values of superpixels by weighted regression, spread evenly over their pixels.
 
-    Teacher and student see the same superpixels and the same coalitions, so that their
-    difference is the pair's map.
+    ``segments`` superpixels and ``samples`` coalitions of them. Teacher and student see the same
+    ones of both, so that their difference is the pair's map. Sums to the number at the image minus
+    that at the baseline. Raises :class:`InputError` for no more coalitions than superpixels.
     """
     maps = []
     for one in task.images():

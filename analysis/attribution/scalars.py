@@ -47,12 +47,15 @@ class PairScalar:
 
 
 def probability(logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-    """Softmax probability of the class, in [0, 1]."""
+    """Softmax probability (N,) in [0, 1] of ``classes`` (N,), by ``logits`` (N, K)."""
     return logits.softmax(dim=1).gather(1, classes[:, None])[:, 0]
 
 
 def logit_margin(logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-    """The class's logit minus the largest other one; positive where the class is the answer."""
+    """Logit of each of ``classes`` (N,) minus the largest other one of ``logits`` (N, K) -> (N,).
+
+    Positive where the class is the answer.
+    """
     own = logits.gather(1, classes[:, None])[:, 0]
     others = logits.scatter(1, classes[:, None], float("-inf"))
     return own - others.amax(dim=1)
@@ -61,7 +64,7 @@ def logit_margin(logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
 def kl_teacher_student(
     teacher_logits: torch.Tensor, student_logits: torch.Tensor, classes: torch.Tensor
 ) -> torch.Tensor:
-    """KL(T || S) in nats, at least 0; the class plays no part."""
+    """KL(T || S) (N,) in nats of logits (N, K), at least 0; ``classes`` (N,) play no part."""
     log_t, log_s = teacher_logits.log_softmax(dim=1), student_logits.log_softmax(dim=1)
     return (log_t.exp() * (log_t - log_s)).sum(dim=1)
 

@@ -41,7 +41,10 @@ class Filter:
 
 
 def median3(images: np.ndarray) -> np.ndarray:
-    """Median of each pixel's 3 x 3 neighborhood in each channel; the border is repeated."""
+    """Median of each pixel's 3 x 3 neighborhood in each channel; the border is repeated.
+
+    Maps images (N, H, W, C) uint8 to images of the same shape.
+    """
     height, width = images.shape[1:3]
     framed = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
     near = [framed[:, y : y + height, x : x + width] for y in range(3) for x in range(3)]
@@ -56,7 +59,8 @@ def median3(images: np.ndarray) -> np.ndarray:
 def jpeg(images: np.ndarray, *, quality: int = _QUALITY, shift: int = _GRID_SHIFT) -> np.ndarray:
     """Through JPEG, with the grid of its blocks moved by ``shift`` pixels along both axes.
 
-    Chroma is halved along both axes, as encoders do by default.
+    Maps images (N, H, W, C) uint8 of 1 or 3 channels to images of the same shape. Chroma is halved
+    along both axes, as encoders do by default.
     """
     moved = np.pad(images, ((0, 0), (shift, 0), (shift, 0), (0, 0)), mode="edge")
     return np.stack([_through_jpeg(image, quality) for image in moved])[:, shift:, shift:]
@@ -71,7 +75,7 @@ def _through_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
 
 
 def mirror(images: np.ndarray) -> np.ndarray:
-    """Left and right exchanged."""
+    """Images (N, H, W, C) with left and right exchanged."""
     return np.ascontiguousarray(images[:, :, ::-1])
 
 
@@ -93,6 +97,9 @@ def find_filter(name: str) -> Filter:
 
 
 def filtered(images: ImageSet, names: Iterable[str], rows: np.ndarray) -> dict[str, np.ndarray]:
-    """The images of ``rows`` through each filter: {name: (M, H, W, C) uint8}."""
+    """The images of ``rows`` (M,) through each filter: {name: (M, H, W, C) uint8}.
+
+    Raises :class:`ConfigError` for an unknown name, naming the nearest.
+    """
     chosen = np.asarray(images.images[rows])
     return {name: find_filter(name).apply(chosen) for name in names}

@@ -40,12 +40,12 @@ def per_class(
     seed: int = 0,
     draws: int = DRAWS,
 ) -> tuple[ClassDivergence, ...]:
-    """One record for each of the K classes.
+    """One record for each of the K classes, in their order, of logits (N, K) of both models.
 
-    A sample counts for its label, without labels for the teacher's answer; then the accuracies
-    are None. ``classes`` are K names, by default the indices. Raises what
-    :func:`~analysis.divergence.outputs.compare_outputs` raises, and :class:`InputError` when the
-    names are not K.
+    A sample counts for its label (N,), without labels for the teacher's answer; then the accuracies
+    are None. ``classes`` are K names, by default the indices. Intervals are bootstrapped within
+    the class. Raises :class:`InputError` when shapes, labels or the number of names do not fit
+    together, and :class:`~analysis.errors.ModelError` for logits that are not finite.
     """
     pair = answer_pair(teacher_logits, student_logits)
     known = check_labels(labels, *teacher_logits.shape)

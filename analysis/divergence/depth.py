@@ -48,7 +48,12 @@ class Profile:
 
 
 def best_matches(values: np.ndarray, null: np.ndarray) -> Profile:
-    """Find every student layer's most similar teacher layer."""
+    """Find every student layer's most similar teacher layer.
+
+    ``values`` (T, S) are similarities, ``null`` (P, T, S) their null draws; NaN is not measured.
+    A draw's best match may be another teacher layer than the one that is found. Equal values are
+    resolved in favor of the earlier layer.
+    """
     known = np.isfinite(values)
     filled = np.where(known, values, -np.inf)
     best = np.where(known.any(axis=0), filled.argmax(axis=0), -1)

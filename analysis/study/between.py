@@ -19,7 +19,10 @@ _ALONE = ("attack_success_rate", "base_rate", "titg")
 
 
 def check_left(study: Study, left: str) -> str:
-    """Return ``left`` when it names a model of ``study``; the nearest name is suggested."""
+    """Return ``left`` when it names a model of ``study``.
+
+    Raises :class:`InputError` when it does not, naming the nearest.
+    """
     if left not in study.models:
         raise InputError(f"no model {left!r} in {study.path}", remedy=nearest(left, study.models))
     return left

@@ -77,9 +77,13 @@ def present_clean(images: ImageSet, labels: np.ndarray | None) -> Presented:
 def present_attack(
     bench: Workbench, teacher: ModelHandle, images: ImageSet, teacher_logits: Path
 ) -> tuple[list[Presented], int]:
-    """Return the three conditions under attack and the target class.
+    """Return the three conditions under attack and the number of the target class.
 
-    Where images have no labels the teacher's clean answer decides which are of the target class.
+    They are the trigger on all images, and the perturbation alone and with the trigger on at most
+    ``probe`` images that are not of the target class. Where images have no labels the teacher's
+    clean answer, of ``teacher_logits`` (a ``.npy`` of (N, K)), decides which are of it. Raises
+    :class:`~analysis.errors.InputError` for an unknown target, and :class:`ImageSetError` where
+    every image is of the target class.
     """
     config = bench.config.attack
     assert config is not None

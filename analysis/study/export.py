@@ -21,6 +21,9 @@ def export_samples(study: Study, out: Path) -> int:
     """Write one row per sample x condition x model to ``out`` (.parquet or .csv).
 
     Class columns come twice: as index and, with ``_name``, as text. Returns the number of rows.
+    Raises :class:`InputError` for another kind of file, and
+    :class:`~analysis.errors.StorageError` when the disk refuses; ``out`` appears whole or not at
+    all.
     """
     if out.suffix not in (".parquet", ".csv"):
         raise InputError(f"cannot export to {out.name!r}", expected="a .parquet or .csv file")
