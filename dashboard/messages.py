@@ -30,7 +30,7 @@ def _css() -> str:
 
 
 def section(title: str, below: str = "") -> None:
-    """A section's title, a question or a finding, and the method in the grey line below.
+    """A section's title, a question or a finding, and the method in the gray line below.
 
     Both are HTML: names in them must come escaped.
     """

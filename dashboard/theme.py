@@ -41,7 +41,7 @@ class Palette:
     signed: tuple[str, ...]
 
     def class_color(self, index: int) -> str:
-        """Color of a class; beyond 20 classes everything is the reference grey."""
+        """Color of a class; beyond 20 classes everything is the reference gray."""
         return self.classes[index] if 0 <= index < len(self.classes) else self.reference
 
     def css_variables(self) -> str:

@@ -1,4 +1,4 @@
-"""One training loop, for teachers and students alike; what is learnt is the objective's affair."""
+"""One training loop, for teachers and students alike; what is learned is the objective's affair."""
 
 from __future__ import annotations
 

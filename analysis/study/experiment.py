@@ -55,7 +55,7 @@ def run_experiment(
 def _audited(
     study: Study, run: ExperimentRun, trusted_code: tuple[str | Path, ...], progress: Progress
 ) -> Study:
-    """Audit the students that this plan has not audited yet, with the images they learnt from."""
+    """Audit the students that this plan has not audited yet, with the images they learned from."""
     plan = run.experiment.audit
     if plan is None:
         return study

@@ -184,9 +184,9 @@ def _trusted(
         chosen = subset_rows(total, total // 2, seed)
         return inspection.rows(chosen), np.setdiff1d(np.arange(total), chosen)
     trusted = load_for(bench, images, "trusted", teacher)
-    learnt = {picture.tobytes() for picture in trusted.images}
+    learned = {picture.tobytes() for picture in trusted.images}
     rows = np.array(
-        [row for row, picture in enumerate(inspection.images) if picture.tobytes() not in learnt],
+        [row for row, picture in enumerate(inspection.images) if picture.tobytes() not in learned],
         dtype=np.int64,
     )
     if len(rows) == 0:

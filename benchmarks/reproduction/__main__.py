@@ -32,7 +32,7 @@ from benchmarks.reproduction.running import (
 from benchmarks.reproduction.table import write_document
 
 SMALLER = {"images.limit": 400, "distillation.epochs": 1, "comparison.limit": 100}
-"""A trial of the command in seconds; nothing is learnt in it."""
+"""A trial of the command in seconds; nothing is learned in it."""
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from dashboard.figures.numbers import charted
 from dashboard.theme import Palette
 
 CAPTION = (
-    "Log scale; small is suspicious. Grey: the references. "
+    "Log scale; small is suspicious. Gray: the references. "
     "Hollow: a bound (given up, or none found)."
 )
 _HALF = 0.3
@@ -24,7 +24,7 @@ def sizes_figure(
 ) -> go.Figure:
     """Sizes on a log scale by class, small is suspicious; ``target`` is named in magenta.
 
-    Grey ticks are the references, the band their range; a hollow square is a class whose size
+    Gray ticks are the references, the band their range; a hollow square is a class whose size
     is a bound: the search gave it up, or found no trigger.
     """
     figure = chart(colors, height=300)

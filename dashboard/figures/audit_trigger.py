@@ -39,8 +39,8 @@ def trigger_picture(parts: Mapping[str, np.ndarray], colors: Palette) -> str | N
     """The trigger of one class as a PNG data URI, or None for parts that are not known.
 
     ``parts`` are those of :func:`analysis.audit.record.recovered`, one row each. A patch stands
-    on the panel's grey; an additive pattern is amplified until its strongest pixel is at the end
-    of the scale, around middle grey; a warp is the length of its displacements.
+    on the panel's gray; an additive pattern is amplified until its strongest pixel is at the end
+    of the scale, around middle gray; a warp is the length of its displacements.
     """
     if "mask" in parts:
         mask = np.asarray(parts["mask"], dtype=np.float64)[..., None]

@@ -99,7 +99,7 @@ def cell_table(
     """The table as HTML. ``counts`` are the images behind each rate, by condition.
 
     The clean cell is about the images that the trigger is tested on. The teacher is a circle, the
-    chosen student a square, the others are references and grey.
+    chosen student a square, the others are references and gray.
     """
     counts = {**counts, CLEAN: counts.get(TRIGGER)}
     head = "".join(

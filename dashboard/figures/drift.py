@@ -37,7 +37,7 @@ def drift_figure(
 ) -> go.Figure:
     """Heat map of ``counts`` (K, K): rows are the teacher's answer, columns the student's.
 
-    Cells show % of the row; the diagonal (same answer) is grey and carries no color of its own.
+    Cells show % of the row; the diagonal (same answer) is gray and carries no color of its own.
     The second trace holds one clickable point per cell with images, whose ``customdata`` is
     ``"teacher.student"`` as class indices. ``chosen`` is outlined.
     """

@@ -25,7 +25,7 @@ def interval_glyph(
 ) -> str:
     """Draw ``interval`` on ``scale`` as an SVG data URI.
 
-    Grey band and ticks are the reference students (the null; 20 or more: the band spans 5 to
+    Gray band and ticks are the reference students (the null; 20 or more: the band spans 5 to
     95 % and there are no ticks), the line is the 95 % interval, the square the value. Without
     references there is no band. Where a measure has a statistical rule, ``band`` is its range
     and ``far`` its verdict; else the band spans the references, and far is a rule of display.

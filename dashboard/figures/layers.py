@@ -20,7 +20,7 @@ _TEXTS = 12
 
 
 def ramp(colors: Palette) -> tuple[str, ...]:
-    """Unlike to alike. Grey: magenta would say that layers of different depth have parted."""
+    """Unlike to alike. Gray: magenta would say that layers of different depth have parted."""
     return (colors.panel, colors.null_band, colors.reference, colors.text)
 
 
@@ -93,7 +93,7 @@ def _cells(
         value = float(values[t, s])
         # The unit stands at the color scale.
         texts.append(shown(measure, value).split(THIN)[0] if few else "")
-        # The middle of the ramp is grey in both themes: dark text below, light text above.
+        # The middle of the ramp is gray in both themes: dark text below, light text above.
         bright = (value < 0.74) == (colors.name == "light")
         tones.append("#17202B" if bright else "#FFFFFF")
         hovers.append(

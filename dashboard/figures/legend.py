@@ -66,7 +66,7 @@ def null_help(count: int, judged: int, differences: Sequence[str]) -> str:
         return _folded("What would be an honest range?", [text])
     texts = [
         "The line is a bootstrap interval: it covers the choice of images, for this one student. "
-        "The grey band covers the choice of seed: one more honest student of this teacher, made "
+        "The gray band covers the choice of seed: one more honest student of this teacher, made "
         "as the references were, lies in it with a probability of 95 % (t prediction interval, "
         f"{count_of(max(count - 1, 0), 'degree')} of freedom). Neither contains the other.",
         f"Magenta means outside after Holm’s correction for the {judged} numbers that are judged "

@@ -88,7 +88,7 @@ def sweep_lines(
     subject: str,
     colors: Palette,
 ) -> go.Figure:
-    """One line per student over one key, in %; the ``subject``'s is amber, all others are grey.
+    """One line per student over one key, in %; the ``subject``'s is amber, all others are gray.
 
     Bars span the repeats' lowest to highest value, points are their mean. Lines carry their names.
     """

@@ -47,7 +47,7 @@ def parts_of(numbers: TourNumbers) -> list[Part]:
 
 
 def part_color(part: Part, colors: Palette) -> str:
-    """The color of a part: the sibling is a reference, so it is grey."""
+    """The color of a part: the sibling is a reference, so it is gray."""
     return {"teacher": colors.teacher, "sibling": colors.reference}.get(part.role, colors.student)
 
 

@@ -108,7 +108,7 @@ def _agreement(view: View, found: ManyMaps) -> None:
     differ = f'<span style="color:{view.colors.alarm}">different answers</span>'
     messages.section(
         term("rank_correlation", "How alike the two models’ maps are"),
-        f"n = {_of(found)}; same answer grey, {differ}.",
+        f"n = {_of(found)}; same answer gray, {differ}.",
     )
     show_chart(
         agreement_figure(found.correlation, agree, view.colors), view.colors,

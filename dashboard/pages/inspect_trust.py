@@ -21,7 +21,7 @@ _UNUSUAL = 0.05
 
 
 def agreement_row(found: Explanation) -> None:
-    """Every measure of how alike the maps are; grey where moved maps agree as well."""
+    """Every measure of how alike the maps are; gray where moved maps agree as well."""
     if not found.agreement:
         return
     cells = []

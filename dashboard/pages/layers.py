@@ -208,7 +208,7 @@ def _profile(view: View, tables: Mapping[str, LayerTable], table: LayerTable, me
     ticks = f"; ticks: {count_of(len(references), 'reference student')}" if references else ""
     messages.section(
         "Each student layer’s best match",
-        f"Grey band: best match by chance, {table.permutations} permutations{ticks}.",
+        f"Gray band: best match by chance, {table.permutations} permutations{ticks}.",
     )
     show_chart(
         profile_figure(

@@ -34,7 +34,7 @@ def figure(
 
 
 def titled(title: str, below: str = "") -> str:
-    """A title inside a section, with the method in the grey line below; both are HTML."""
+    """A title inside a section, with the method in the gray line below; both are HTML."""
     sub = f'<div class="ds-sub">{below}</div>' if below else ""
     head = f"<h3>{title}</h3>" if title else ""
     return f'<div class="head">{head}{sub}</div>'

@@ -122,13 +122,13 @@ def test_texts_are_readable_and_controls_have_names(browser: Any, url: str, sche
 def test_the_check_sees_what_cannot_be_read(browser: Any) -> None:
     page = browser.new_page()
     page.set_content(
-        '<body style="background:#fff"><p style="color:#999">grey</p><p style="color:#555">dark</p>'
+        '<body style="background:#fff"><p style="color:#999">gray</p><p style="color:#555">dark</p>'
         '<p style="color:#999;font-size:24px">large</p><p style="color:#888;font-size:24px">l</p>'
         '<div style="background:#000"><p style="color:#555">dark on black</p></div>'
         '<button disabled style="color:#ccc">off</button></body>'
     )
     assert [found["text"] for found in page.evaluate(CONTRAST)] == [
-        "grey", "large", "dark on black",
+        "gray", "large", "dark on black",
     ]  # fmt: skip
     page.close()
 

@@ -532,8 +532,8 @@ def test_an_even_map_is_neutral_and_nan_is_not_black() -> None:
 
 
 def test_grey_images_become_pictures() -> None:
-    grey = np.arange(4, dtype=np.uint8).reshape(2, 2, 1)
-    assert pixels(attributions.picture_uri(grey))[1, 1].tolist() == [3, 3, 3]
+    gray = np.arange(4, dtype=np.uint8).reshape(2, 2, 1)
+    assert pixels(attributions.picture_uri(gray))[1, 1].tolist() == [3, 3, 3]
 
 
 # --- HTML ----------------------------------------------------------------------------------

@@ -135,7 +135,7 @@ def test_a_repair_that_was_stopped_goes_on_to_the_same_bits(tmp_path):
 
 def test_unlearning_takes_the_trigger_out(tmp_path):
     """A student that answers class 2 wherever the mark is, and a teacher that does not."""
-    given = case(teacher=Bright(False).handle(), student=learnt(Bright(True)))
+    given = case(teacher=Bright(False).handle(), student=learned(Bright(True)))
     before = stamped_logits(given.student, given.trusted, mark()).argmax(1)
     remedy = make_remedy("unlearn", epochs=20, learning_rate=0.05)
     made = apply_remedy(bench(tmp_path), remedy, given, threads=1)
@@ -170,7 +170,7 @@ class Bright(nn.Module):
         return handle_of(self, CLASSES)
 
 
-def learnt(rule):
+def learned(rule):
     """A small network that does what ``rule`` says."""
     torch.manual_seed(0)
     module = build("smallresnet", num_classes=CLASSES, width=4, image_size=(SIDE, SIDE))

@@ -341,7 +341,7 @@ def test_image_statistics_by_hand() -> None:
 
 
 def test_grey_and_tiny_images_have_statistics() -> None:
-    grey = image_statistics(np.full((2, 2, 2, 1), 51, np.uint8))
-    assert grey["brightness"] == pytest.approx([0.2, 0.2])
-    assert grey["contrast"] == pytest.approx([0, 0], abs=1e-6)
-    assert grey["sharpness"].tolist() == [0, 0]
+    gray = image_statistics(np.full((2, 2, 2, 1), 51, np.uint8))
+    assert gray["brightness"] == pytest.approx([0.2, 0.2])
+    assert gray["contrast"] == pytest.approx([0, 0], abs=1e-6)
+    assert gray["sharpness"].tolist() == [0, 0]

@@ -145,7 +145,7 @@ class PointColors:
         """Color by category: ``values`` (N,) index ``names``, negative means not measured.
 
         ``slots`` gives each category an index into the theme's class colors (an index beyond
-        them is grey) or the name of a color of :class:`dashboard.theme.Palette`, for example
+        them is gray) or the name of a color of :class:`dashboard.theme.Palette`, for example
         ``"alarm"``; without it, category i has class color i. Up to six categories get a legend.
         """
         values = np.asarray(values)
