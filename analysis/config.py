@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 from analysis.digest import digest_json
@@ -64,13 +64,13 @@ class SettingCard:
     titles: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
-def cards_of(config: type[Config], *, skip: Collection[str] = ()) -> tuple[SettingCard, ...]:
+def cards_of(config: type[Config]) -> tuple[SettingCard, ...]:
     """A card of every value of ``config``; configurations within it have cards of their own."""
     hints = typing.get_type_hints(config)
     cards = []
     for spec in dataclasses.fields(config):
         kind, optional = _kind(hints[spec.name])
-        if spec.name in skip or kind is None:
+        if kind is None:
             continue
         cards.append(
             SettingCard(

@@ -25,6 +25,8 @@ StudentOutputs = Annotated[
     typer.Option(help="Instead of --student: [NAME=]FILE of predictions; repeat for several."),
 ]
 
+_NEEDED = ("teacher", "student", "images")
+"""What models cannot do without."""
 _NAMED = re.compile(r"(?P<name>[A-Za-z0-9._-]+)=(?P<file>.+)", re.DOTALL)
 
 
@@ -32,16 +34,14 @@ def takes_outputs(
     teacher_outputs: Path | None,
     student_outputs: Sequence[str] | None,
     models: Mapping[str, Any],
-    needed: Sequence[str] = ("teacher", "student", "images"),
 ) -> bool:
     """Whether predictions are compared; checks that the options belong together.
 
-    ``models`` are the options that only models have, by name, None or empty where not given; those
-    in ``needed`` are what models cannot do without.
+    ``models`` are the options that only models have, by name, None or empty where not given.
     """
     given = [name for name, value in models.items() if value]
     if teacher_outputs is None and not student_outputs:
-        missing = next((name for name in needed if name not in given), None)
+        missing = next((name for name in _NEEDED if name not in given), None)
         if missing is not None:
             raise InputError(
                 f"Missing option '--{missing}'",

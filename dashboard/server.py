@@ -16,7 +16,7 @@ import time
 import tomllib
 import urllib.request
 import webbrowser
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -216,14 +216,13 @@ def serve(
     *,
     port: int | None = None,
     open_browser: bool = True,
-    announce: Callable[[str], None] = print,
     trusted_code: Sequence[Path] = (),
 ) -> None:
     """Show the study in ``study_dir``, and those beside it, until stopped.
 
     ``study_dir`` may also be a workspace: a folder of studies, or one that is to become it.
     ``trusted_code`` are files of user code that live answers may run.
-    ``announce`` is called with the address once the server answers. Raises
+    The address is printed once the server answers. Raises
     :class:`~analysis.errors.StudyError` when there is no study and
     :class:`~analysis.errors.BusyError` when the port is in use.
     """
@@ -238,15 +237,13 @@ def serve(
     os.environ[WORKSPACE_VARIABLE] = str(folder if study is None else folder.parent)
     trust(trusted_code)
     address = f"http://{ADDRESS}:{chosen}"
-    threading.Thread(
-        target=_announce_when_ready, args=(address, announce, open_browser), daemon=True
-    ).start()
+    threading.Thread(target=_announce_when_ready, args=(address, open_browser), daemon=True).start()
     app = build_app(study)
     _silence_banner()
     app.run(config=settings(chosen))
 
 
-def _announce_when_ready(address: str, announce: Callable[[str], None], open_browser: bool) -> None:
+def _announce_when_ready(address: str, open_browser: bool) -> None:
     for _ in range(600):
         try:
             with urllib.request.urlopen(address + HEALTH, timeout=1):
@@ -255,7 +252,7 @@ def _announce_when_ready(address: str, announce: Callable[[str], None], open_bro
             time.sleep(0.1)
     else:
         return
-    announce(address)
+    print(address)
     if open_browser:
         webbrowser.open(address)
 

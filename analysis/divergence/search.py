@@ -32,10 +32,9 @@ def search_conjunctions(
     score: Score,
     *,
     fewest: int,
-    longest: int = LONGEST,
     width: int = _WIDTH,
 ) -> list[Conjunction]:
-    """Conjunctions of up to ``longest`` predicates, the best ``score`` first.
+    """Conjunctions of up to :data:`LONGEST` predicates, the best ``score`` first.
 
     Only ``rows`` are looked at; ``outcome`` (len(rows),) bool. A conjunction holds for at least
     ``fewest`` of them, and a longer one is kept only if it scores higher than each shorter one that
@@ -50,7 +49,7 @@ def search_conjunctions(
         (index,): value for index, value in enumerate(singles.tolist()) if np.isfinite(value)
     }
     frontier = _best(kept, width)
-    for _ in range(longest - 1):
+    for _ in range(LONGEST - 1):
         longer = _extended(frontier, kept, masks, hits, variables, score, fewest)
         kept |= longer
         frontier = _best(longer, width)

@@ -23,6 +23,7 @@ from analysis.store import Progress, silent
 # What umap-learn chooses: fewer epochs where there are many rows.
 _MANY_ROWS = 10_000
 _EPOCHS_FEW, _EPOCHS_MANY = 500, 200
+_MIN_DIST = 0.1
 _EXTENT = 10.0
 _WARM_UP_ROWS = 64
 # Some of numba's threading layers end the process when two threads compute at once.
@@ -37,7 +38,6 @@ def fit_layout(
     init: np.ndarray | None = None,
     n_neighbors: int = NEIGHBORS,
     epochs: int | None = None,
-    min_dist: float = 0.1,
     progress: Progress | None = None,
 ) -> np.ndarray:
     """Lay out ``features`` (N, D) in the plane; (N, 2) float32.
@@ -65,7 +65,7 @@ def fit_layout(
     report("layout", 0, epochs)
     start = principal_layout(points) if init is None else np.asarray(init, np.float32)
     with _ONE_FIT:
-        layout = _umap(points, neighbors, start, seed, n_neighbors, epochs, min_dist, report)
+        layout = _umap(points, neighbors, start, seed, n_neighbors, epochs, report)
     report("layout", epochs, epochs)
     return _in_frame(layout, init)
 
@@ -123,7 +123,6 @@ def _umap(
     seed: int,
     n_neighbors: int,
     epochs: int,
-    min_dist: float,
     report: Progress,
 ) -> np.ndarray:
     # The functions under umap.UMAP, as the class warns about given neighbors and hashes its input.
@@ -134,7 +133,7 @@ def _umap(
     graph, _, _ = fuzzy_simplicial_set(
         points, n_neighbors, random_state, "euclidean", knn_indices=indices, knn_dists=distances
     )
-    a, b = find_ab_params(1.0, min_dist)
+    a, b = find_ab_params(1.0, _MIN_DIST)
     with _lock_given_back():
         layout, _ = simplicial_set_embedding(
             points,

@@ -128,7 +128,7 @@ def prepare(
     )
     remedy.check(case)
     measured = inspection.rows(rows)
-    shown = _shown(study, inspection, rows)
+    shown = _shown(study, rows)
     ground = Ground(
         labels=measured.labels,
         teacher=answers_of(teacher, measured, suspect, shown, None),
@@ -213,7 +213,7 @@ def load_for(bench: Workbench, source: str, name: str, teacher: ModelHandle) -> 
     return replace(images, labels=plan.labels, class_names=plan.names)
 
 
-def _shown(study: Study, inspection: ImageSet, rows: np.ndarray) -> np.ndarray | None:
+def _shown(study: Study, rows: np.ndarray) -> np.ndarray | None:
     """The measured images under the study's own trigger, or None where it shows none."""
     condition = study.conditions.get(TRIGGER)
     if condition is None or not condition.covers_all:

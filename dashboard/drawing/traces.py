@@ -29,14 +29,15 @@ DASHES: dict[str | None, tuple[float, ...]] = {
 }  # fmt: skip
 _SYMBOLS = ("circle", "square", "diamond")
 _GROWN = 1.3
+_THICK = 2.0
 """A diamond reaches so much farther than its size says, as on the screen."""
 
 
-def stroke_of(line: Any, color: str, width: float = 2.0) -> Stroke:
+def stroke_of(line: Any, color: str) -> Stroke:
     """The line of a trace or shape, with what is not said filled in."""
     if line.dash not in DASHES:
         raise InputError(f"dash {line.dash!r}", expected=", ".join(filter(None, DASHES)))
-    thick = width if line.width is None else float(line.width)
+    thick = _THICK if line.width is None else float(line.width)
     return Stroke(line.color or color, thick, DASHES[line.dash])
 
 

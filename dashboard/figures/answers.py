@@ -16,15 +16,15 @@ TOP = 6
 _ROW, _GAP = 28, 0.34
 
 
-def top_classes(teacher: np.ndarray, student: np.ndarray, count: int = TOP) -> np.ndarray:
-    """The ``count`` classes that either model finds likeliest.
+def top_classes(teacher: np.ndarray, student: np.ndarray) -> np.ndarray:
+    """The :data:`TOP` classes that either model finds likeliest.
 
     The teacher's answer comes first, then the student's, then by the larger probability.
     """
     order = np.argsort(-np.maximum(teacher, student), kind="stable")
     first = list(dict.fromkeys([int(teacher.argmax()), int(student.argmax())]))
     rest = [int(index) for index in order if int(index) not in first]
-    return np.asarray([*first, *rest][:count])
+    return np.asarray([*first, *rest][:TOP])
 
 
 def answers_figure(

@@ -9,6 +9,7 @@ from analysis.records import Interval
 from dashboard.theme import Palette
 
 FEWEST_REFERENCES = 3
+_MARK_SIZE = (160, 16)
 
 
 def interval_glyph(
@@ -65,10 +66,9 @@ def mark_glyph(
     colors: Palette,
     *,
     circle: bool = False,
-    width: int = 160,
-    height: int = 16,
 ) -> str:
     """Draw ``value`` and its interval from 0 to ``top`` as an SVG data URI: a square, a circle."""
+    width, height = _MARK_SIZE
     middle = height / 2
 
     def at(share: float) -> float:

@@ -36,7 +36,7 @@ def samples_table(
     """Draw the rows of ``mask`` (N,) with their head; ``more`` draws buttons at its end."""
     count = int(mask.sum())
     by, descending = _sort(view)
-    start = _start(view, mask, count)
+    start = _start(view, count)
     with st.container(horizontal=True, vertical_alignment="center", key="table_head"):
         st.html(
             f'<span class="ds-title">{title}</span> &nbsp;<span class="ds-sub">'
@@ -57,7 +57,7 @@ def _sort(view: View) -> tuple[str | None, bool]:
     return (by, descending) if by in view.table.column_names else (None, True)
 
 
-def _start(view: View, mask: np.ndarray, count: int) -> int:
+def _start(view: View, count: int) -> int:
     """The first row of the page that is looked at; other rows begin at their first page."""
     of = (view.key, count, st.session_state.get(_SORT))
     kept = st.session_state.get(_PAGE)

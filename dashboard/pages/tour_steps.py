@@ -93,7 +93,7 @@ def _rows(
     ]
 
 
-def _grid(view: View, numbers: TourNumbers, rows: list[str], count: int) -> None:
+def _grid(rows: list[str], count: int) -> None:
     if count == 0:
         messages.empty("No images to show", "The teacher reads no image of another class right.")
         return
@@ -107,7 +107,7 @@ def _teacher_figure(view: View, numbers: TourNumbers) -> None:
     samples = _samples(view, numbers)
     rows = _rows(view, numbers, samples, CLEAN, "as it is", parts)
     rows += _rows(view, numbers, samples, TRIGGER, f"with the {numbers.noun}", parts)
-    _grid(view, numbers, rows, len(samples))
+    _grid(rows, len(samples))
     _success_figure(view, numbers, parts)
 
 
@@ -115,7 +115,7 @@ def _student_figure(view: View, numbers: TourNumbers) -> None:
     st.html(clean_table(numbers, view.colors))
     samples = _samples(view, numbers)
     rows = _rows(view, numbers, samples, CLEAN, "as it is", parts_of(numbers))
-    _grid(view, numbers, rows, len(samples))
+    _grid(rows, len(samples))
 
 
 def _trigger_figure(view: View, numbers: TourNumbers) -> None:
@@ -123,7 +123,7 @@ def _trigger_figure(view: View, numbers: TourNumbers) -> None:
     parts = parts_of(numbers)
     rows = _rows(view, numbers, samples, CLEAN, "as it is", [parts[0], parts[-1]])
     rows += _rows(view, numbers, samples, TRIGGER, f"with the {numbers.noun}", parts)
-    _grid(view, numbers, rows, len(samples))
+    _grid(rows, len(samples))
     _success_figure(view, numbers, parts)
 
 
@@ -262,7 +262,7 @@ def _came_in_figure(view: View, numbers: TourNumbers) -> None:
     rows += _rows(
         view, numbers, samples, TRIGGER_PERTURBATION, "and perturbation", [parts[0], parts[-1]]
     )
-    _grid(view, numbers, rows, len(samples))
+    _grid(rows, len(samples))
 
 
 def _found_figure(view: View, numbers: TourNumbers) -> None:

@@ -25,6 +25,7 @@ from analysis.data.signs.pen import Color, Pen, Point, arc
 
 MAKES = 6
 TEMPLATE_SIZE = 112
+_LIFT = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +80,11 @@ def _stop(pen: Pen, make: Make) -> None:
     )
 
 
-def _triangle(scale: float, *, down: bool = False, lift: float = 0.25) -> list[Point]:
+def _triangle(scale: float, *, down: bool = False) -> list[Point]:
     """Corners of an upright or hanging triangle around the middle of its circle."""
     sign = -1.0 if down else 1.0
     corners = [(0.0, -1.0), (math.sin(2.1), -math.cos(2.1)), (-math.sin(2.1), -math.cos(2.1))]
-    return [(x * scale, sign * (y * scale + lift)) for x, y in corners]
+    return [(x * scale, sign * (y * scale + _LIFT)) for x, y in corners]
 
 
 def _red_triangle(pen: Pen, make: Make, *, down: bool = False) -> None:

@@ -140,7 +140,6 @@ class PointColors:
         *,
         slots: Sequence[int | str] | None = None,
         title: str = "",
-        missing: str = "not measured",
     ) -> Self:
         """Color by category: ``values`` (N,) index ``names``, negative means not measured.
 
@@ -157,7 +156,7 @@ class PointColors:
         if len(names) >= NO_CLASS:
             raise InputError(f"{len(names)} categories", expected=f"fewer than {NO_CLASS}")
         codes = np.where(values < 0, len(names), values)
-        legend = _legend("categories", title=title, missing=missing)
+        legend = _legend("categories", title=title)
         return cls(_narrow(codes), legend | {"names": list(names), "slots": chosen})
 
     @classmethod
@@ -169,7 +168,6 @@ class PointColors:
         low: str = "0",
         high: str = "1",
         ramp: Literal["divergence_points", "signed"] = "divergence_points",
-        missing: str = "not measured",
     ) -> Self:
         """Color by a number: ``values`` (N,) from 0 (``low``) to 1 (``high``), clipped; NaN is
         not measured. ``ramp`` names a list of colors of :class:`dashboard.theme.Palette`.
@@ -177,7 +175,7 @@ class PointColors:
         values = np.asarray(values, np.float64)
         steps = np.round(np.clip(np.nan_to_num(values), 0.0, 1.0) * (RAMP_STEPS - 1))
         codes = np.where(np.isnan(values), RAMP_STEPS, steps)
-        legend = _legend("ramp", title=title, missing=missing)
+        legend = _legend("ramp", title=title)
         return cls(_narrow(codes), legend | {"ramp": ramp, "low": low, "high": high})
 
     def encode(self, highlight: np.ndarray | None = None) -> bytes:
@@ -193,6 +191,6 @@ def _narrow(codes: np.ndarray) -> np.ndarray:
     return codes.astype(np.uint16 if wide else np.uint8)
 
 
-def _legend(kind: str, *, title: str, missing: str) -> dict[str, Any]:
+def _legend(kind: str, *, title: str) -> dict[str, Any]:
     empty: dict[str, Any] = {"names": [], "slots": [], "ramp": "", "low": "", "high": ""}
-    return empty | {"kind": kind, "title": title, "missing": missing}
+    return empty | {"kind": kind, "title": title, "missing": "not measured"}
