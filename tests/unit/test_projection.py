@@ -12,9 +12,17 @@ from scipy.spatial import procrustes
 from sklearn.decomposition import PCA
 
 from analysis.embedding.neighbors import nearest_neighbors, neighborhood_overlap
-from analysis.embedding.projection import _with_self, fit_layout, place, principal_layout, warm_up
+from analysis.embedding.projection import (
+    _epoch_reports,
+    _with_self,
+    fit_layout,
+    place,
+    principal_layout,
+    warm_up,
+)
 from analysis.embedding.quality import layout_quality
 from analysis.errors import Cancelled, InputError
+from analysis.store import silent
 
 
 def _clusters(
@@ -160,6 +168,11 @@ def test_progress_counts_epochs_and_can_stop() -> None:
 
     with pytest.raises(Cancelled, match="stopped at layout 0 of 50"):
         fit_layout(features, neighbors, seed=0, epochs=50, progress=stop)
+
+
+def test_a_silent_fit_draws_no_bar() -> None:
+    assert _epoch_reports(silent, 5)["disable"] is True
+    assert _epoch_reports(lambda *_: None, 5)["disable"] is False
 
 
 def test_progress_can_stop_between_epochs() -> None:
