@@ -25,6 +25,7 @@ from dashboard.saving import show_chart
 TEMPERATURES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 _TEMPERATURE = "inspect_temperature"
 _PATIENT = 0.05
+_SWEEP = "inspect_sweep"
 
 
 def answers_section(look: Look) -> None:
@@ -111,9 +112,11 @@ def sweep_section(look: Look) -> None:
     )
     request = Sweep(**look.identity, models=models, images=images)
     asked = look.asking.ask(request, moment=_PATIENT)
-    curves = asked.answer or st.session_state.get("inspect_sweep", {})
+    key = (*look.key, look.what_if.kind)
     if asked.answer is not None:
-        st.session_state["inspect_sweep"] = asked.answer
+        st.session_state[_SWEEP] = (key, asked.answer)
+    known, curves = st.session_state.get(_SWEEP, ((), {}))
+    curves = curves if known == key else {}
     if asked.error is not None:
         messages.refused(asked.error.what, asked.error.expected, asked.error.remedy)
         return

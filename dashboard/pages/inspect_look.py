@@ -70,6 +70,11 @@ class Look:
         return str(self.view.all.sample_ids[self.row])
 
     @property
+    def key(self) -> tuple[str, ...]:
+        """Identity of the image and the models, for what is held of them between runs."""
+        return _key(self.view, self.sample)
+
+    @property
     def sides(self) -> Sides:
         """What the two models are called in texts."""
         return self.view.sides
@@ -135,8 +140,7 @@ def look(view: View, asking: live.Asking) -> Look:
             place=(int(np.flatnonzero(ids == sample)[0]), len(ids)),
         )
         asked = asking.ask(request)
-    key = (*models, view.selection.condition, sample)
-    logits = _settled(key, asked, before)
+    logits = _settled(_key(view, sample), asked, before)
     return Look(
         view=view,
         row=row,
@@ -153,6 +157,11 @@ def look(view: View, asking: live.Asking) -> Look:
         refused=refused,
         asking=asking,
     )
+
+
+def _key(view: View, sample: str) -> tuple[str, ...]:
+    chosen = view.selection
+    return (view.version, view.left, chosen.student, chosen.condition, sample)
 
 
 def _settled(

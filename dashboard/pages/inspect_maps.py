@@ -60,7 +60,7 @@ def shown_maps(look: Look, choice: Choice) -> Shown:
         return Shown(explanation=_last(look), waiting=True)
     asked = look.asking.ask(request, moment=0.1)
     if asked.answer is not None:
-        st.session_state[_LAST] = (look.models, look.sample, asked.answer)
+        st.session_state[_LAST] = (look.key, asked.answer)
         return Shown(explanation=asked.answer, request=request)
     if asked.error is not None:
         return Shown(request=request, error=asked.error)
@@ -120,8 +120,8 @@ def _request(look: Look, choice: Choice) -> Attribute:
 def _last(look: Look) -> Explanation | None:
     """The maps that were last shown of this image, else the stored ones."""
     held = st.session_state.get(_LAST)
-    if held is not None and held[:2] == (look.models, look.sample):
-        found: Explanation = held[2]
+    if held is not None and held[0] == look.key:
+        found: Explanation = held[1]
         return found
     return _of_study(look)
 

@@ -44,11 +44,12 @@ _BROKEN = 0.2
 # So much of the mass lies inside the region at 95 of 100 other places, or less.
 _ELSEWHERE = 0.95
 _STATE = "inspect_attribution"
+_AMONG = "inspect_explained_among"
 
 
 def pixels_section(look: Look) -> None:
     """The three maps on one scale, how alike they are, what they are worth."""
-    choice: Choice = st.session_state.setdefault(_STATE, Choice())
+    choice = _chosen(look)
     shown = shown_maps(look, choice)
     if shown.explanation is not None and (look.refused is not None or look.pixels is None):
         choice = choice_of(shown.explanation.maps, choice)
@@ -77,19 +78,34 @@ def pixels_section(look: Look) -> None:
     trust_rows(look, shown)
 
 
+def _chosen(look: Look) -> Choice:
+    """What this tab has chosen. An explained class counts among the same classes only."""
+    choice: Choice = st.session_state.setdefault(_STATE, Choice())
+    same = st.session_state.get(_AMONG, look.names) == look.names
+    st.session_state[_AMONG] = look.names
+    other = isinstance(choice.explained, int) and not same
+    if other or choice.explained not in _explainable(look):
+        choice = dataclasses.replace(choice, explained=OWN)
+        st.session_state[_STATE] = choice
+    return choice
+
+
+def _explainable(look: Look) -> list[int | str]:
+    """What may be explained: each one's own answer, the label where there is one, any class."""
+    label = [] if look.view.all.labels is None else [LABEL]
+    return [OWN, *label, *range(len(look.names))]
+
+
 def _pickers(look: Look, choice: Choice) -> None:
     """Method, baseline, explained class, the pair's number: every entry of the registries."""
     off = look.refused is not None or look.pixels is None
-    classes: list[int | str] = [OWN, *range(len(look.names))]
-    if look.view.all.labels is not None:
-        classes.insert(1, LABEL)
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="pickers"):
         titles = {name: card.title for name, card in METHOD_CARDS.items()}
         _picker("method", list(titles), choice.method, titles.__getitem__, off, 170)
         if find_card(choice.method).uses_baseline:
             baselines = list(BASELINE_DESCRIPTIONS)
             _picker("baseline", baselines, choice.baseline, "{} baseline".format, off, 138)
-        _picker("explained", classes, choice.explained, _class_words(look), off, 126)
+        _picker("explained", _explainable(look), choice.explained, _class_words(look), off, 126)
         formulas = {n: f.replace(" - ", f" {MINUS} ") for n, f in PAIR_FORMULAS.items()}
         _picker("scalar", list(formulas), choice.scalar, formulas.__getitem__, off, 132)
 
@@ -124,10 +140,11 @@ def _head(look: Look, choice: Choice, record: AttributionMaps, limit: float) -> 
     colors = look.view.colors
     ramp = color_bar(colors.signed if record.signed else colors.divergence)
     ends = ("against", "for") if record.signed else ("0", "most")
+    scale = f"±{limit:.2g}" if record.signed else f"0 to {limit:.2g}"
     with st.container(width="stretch"):
         messages.section(
             "Which pixels",
-            f"One scale for all three, ±{limit:.2g}. "
+            f"One scale for all three, {scale}. "
             f"<span style='float:right;white-space:nowrap'>{ends[0]}{ramp}{ends[1]}</span>",
         )
     st.session_state["pick_over_image"] = choice.over_image
