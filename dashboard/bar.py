@@ -22,6 +22,7 @@ from dashboard.filter_form import expression_form
 from dashboard.loading_slices import slice_words
 from dashboard.selection import Lasso, SavedSet, SliceSet
 
+BOTH = ("teacher", "student")
 _SIDE_BY_SIDE = 4
 """More conditions than this do not fit into the bar beside one another."""
 
@@ -116,21 +117,21 @@ def _student_chosen(view: View) -> None:
     # Nobody is compared with itself: the two change places, as far as both may.
     listed = view.left in view.study.students
     left = view.selection.student if listed else TEACHER
-    kept = kept_images(view, sides=("teacher", "student"))
+    kept = kept_images(view)
     choose(student=chosen, left=left, layer=None, **kept)
 
 
 def _moved(view: View, side: str) -> tuple[str, ...]:
     """The maps that change with one model: a map of single layers goes as a whole."""
-    return (side,) if view.selection.layer is None else ("teacher", "student")
+    return (side,) if view.selection.layer is None else BOTH
 
 
 def _condition_chosen(view: View) -> None:
-    kept = kept_images(view, sides=("teacher", "student"))
+    kept = kept_images(view)
     choose(condition=st.session_state["condition_picker"], **kept)
 
 
-def kept_images(view: View, sides: tuple[str, ...]) -> dict[str, Any]:
+def kept_images(view: View, sides: tuple[str, ...] = BOTH) -> dict[str, Any]:
     """Lassos on maps that are about to change: keep their images, not the polygon."""
     kept: dict[str, Any] = {}
     for name in ("within", "picked"):

@@ -12,8 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from analysis.store import Study
 from analysis.study.predictions import compare_predictions
 from analysis.study.stages import CompareConfig
+from dashboard.loading import projection_of
+from dashboard.selection import Lasso
 
 GOLDEN = Path(__file__).parent / "golden" / "study-v1"
 HOSTILE = "<img src=x onerror=alert(1)>\u202e**[x](javascript:y)"
@@ -91,3 +94,11 @@ def predicted(folder: Path, n: int, class_names: Sequence[str], *, labeled: bool
         class_names=list(class_names),
     )
     return folder / "space" / "study"
+
+
+def lasso_of_half(study: Study, student: str, condition: str) -> Lasso:
+    """A lasso on the teacher's map around the right half of the images of ``condition``."""
+    found = projection_of(study, student, condition)
+    assert found is not None
+    x = float(np.median(found.teacher[:, 0]))
+    return Lasso.around("teacher", ((x, -1e3), (x + 1e3, -1e3), (x + 1e3, 1e3), (x, 1e3)))

@@ -32,7 +32,7 @@ def show(view: View) -> None:
     st.segmented_control(
         "Look at", (ONE, MANY), default=ONE, key=MODE, required=True, label_visibility="collapsed"
     )
-    keep.keeping()
+    keep.keeping(view)
     if st.session_state[MODE] == MANY:
         selection_part(view)
     else:

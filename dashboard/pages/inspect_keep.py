@@ -9,7 +9,8 @@ from analysis.live.requests import Keep
 from analysis.live.ticket import Ticket
 from analysis.records import CLEAN
 from dashboard import live, messages
-from dashboard.context import choose
+from dashboard.bar import kept_images
+from dashboard.context import View, choose
 from dashboard.figures.numbers import count_of, markdown
 from dashboard.guard import fragment
 from dashboard.pages.inspect_look import Look
@@ -58,16 +59,16 @@ def _running() -> Ticket | None:
     return held if isinstance(held, Ticket) and not held.done else None
 
 
-def keeping() -> None:
+def keeping(view: View) -> None:
     """How far it is; draws itself anew every moment while it runs."""
     held = st.session_state.get(_TICKET)
     if held is None:
         return
     again = _LOOK_AGAIN if _running() is not None else None
-    fragment(_progress, run_every=again)()
+    fragment(_progress, run_every=again)(view)
 
 
-def _progress() -> None:
+def _progress(view: View) -> None:
     held = st.session_state.get(_TICKET)
     if isinstance(held, DistillscopeError):
         _refused(held)
@@ -86,7 +87,8 @@ def _progress() -> None:
         return
     st.session_state[_TICKET] = None
     if not held.replaced:
-        choose(condition=held.answer, sample=st.session_state.get(_SAMPLE))
+        sample = st.session_state.get(_SAMPLE)
+        choose(condition=held.answer, sample=sample, **kept_images(view))
         change(on=False)
     st.rerun()
 

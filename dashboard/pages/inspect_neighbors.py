@@ -10,6 +10,7 @@ import streamlit as st
 from analysis.live.requests import Near
 from analysis.records import CLEAN, PENULTIMATE, Neighbors
 from dashboard import messages, missing
+from dashboard.bar import kept_images
 from dashboard.components.links import link
 from dashboard.figures.neighbors import neighbors_html
 from dashboard.figures.numbers import escaped
@@ -26,6 +27,7 @@ def neighbors_section(look: Look) -> None:
     messages.section("Its nearest neighbors", "Closest clean images in feature space, Euclidean.")
     found, waiting = _found(look)
     names, clean = look.names, look.view.clean
+    there = _clean_images(look)
     own = [names[look.answer(model)] for model in look.models]
     spaces = (
         (look.left, "ds-teacher", messages.CIRCLE, look.sides.the_left, clean.teacher_answer),
@@ -49,7 +51,7 @@ def neighbors_section(look: Look) -> None:
                 classes,
                 distances,
                 lambda sample: look.view.picture(sample, CLEAN),
-                lambda sample: link("inspect", _clean_image(look, sample)),
+                lambda sample: link("inspect", dataclasses.replace(there, sample=sample)),
             )
             + "</div>"
         )
@@ -92,5 +94,9 @@ def _named(look: Look, found: Neighbors, row: int) -> _Nearest:
     return [str(ids[index]) for index in indices], np.asarray(found.distances[row][:SHOWN])
 
 
-def _clean_image(look: Look, sample: str) -> Selection:
-    return dataclasses.replace(look.view.selection, sample=sample, condition=CLEAN)
+def _clean_images(look: Look) -> Selection:
+    """The same images as they are clean."""
+    chosen = look.view.selection
+    if chosen.condition == CLEAN:
+        return chosen
+    return dataclasses.replace(chosen, condition=CLEAN, **kept_images(look.view))

@@ -16,7 +16,6 @@ from dashboard.figures.numbers import markdown, thousands, visible
 from dashboard.guard import fragment
 from dashboard.loading_layers import LayerTable, has_condition, layer_map_record, layer_maps
 
-_BOTH = ("teacher", "student")
 _TO_MAP = "Show these two layers on the map"
 _AWAITED = "awaited_step"
 
@@ -53,7 +52,7 @@ def map_arguments(view: View, pair: str) -> tuple[str, ...]:
 
 
 def _open_map(view: View, pair: str) -> None:
-    go("map", layer=pair, **kept_images(view, sides=_BOTH))
+    go("map", layer=pair, **kept_images(view))
 
 
 def step(
@@ -130,7 +129,7 @@ def pair_words(pair: str) -> str:
 
 
 def _layer_chosen(view: View) -> None:
-    choose(layer=st.session_state["layer_picker"], **kept_images(view, sides=_BOTH))
+    choose(layer=st.session_state["layer_picker"], **kept_images(view))
 
 
 def titles(view: View) -> tuple[str, str]:

@@ -10,8 +10,9 @@ import streamlit as st
 from analysis.records import CLEAN, TRIGGER
 from analysis.store.study import Study
 from dashboard import messages
+from dashboard.bar import kept_images
 from dashboard.components.links import link
-from dashboard.context import Export, View, choose, held, open_page
+from dashboard.context import Export, View, choose, clear_filter, held, open_page
 from dashboard.figures.numbers import visible
 from dashboard.figures.tables import csv_text
 from dashboard.figures.tour import Claim, Step
@@ -58,7 +59,7 @@ def show(view: View) -> None:
             messages.note("The tour is about all images; the filter is left out here.")
         _about_the_teacher(view)
         FIGURES[step - 1](view, numbers)
-    _foot(steps, step)
+    _foot(view, steps, step)
 
 
 def _sibling(view: View) -> str | None:
@@ -97,7 +98,7 @@ def _about_the_teacher(view: View) -> None:
         messages.note("The tour compares with the teacher, whatever stands on the left.")
 
 
-def _foot(steps: Sequence[Step], step: int) -> None:
+def _foot(view: View, steps: Sequence[Step], step: int) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key="tour_foot"):
         st.html(
             f'<span class="ds-sub">Step {step} of {len(steps)}. Every number is computed from this '
@@ -110,14 +111,21 @@ def _foot(steps: Sequence[Step], step: int) -> None:
                 on_click=choose, kwargs={"step": step - 1},
             )  # fmt: skip
         st.button(
-            "Open these images in Map", key="tour_to_map", on_click=open_page, args=("map",),
-            kwargs={"condition": CLEAN if step == 2 else TRIGGER},
+            "Open these images in Map", key="tour_to_map", on_click=_to_map,
+            args=(view, CLEAN if step == 2 else TRIGGER),
         )  # fmt: skip
         if step < len(steps):
             st.button(
                 steps[step][0], icon=":material/arrow_forward:", icon_position="right",
                 type="primary", key="tour_next", on_click=choose, kwargs={"step": step + 1},
             )  # fmt: skip
+
+
+def _to_map(view: View, condition: str) -> None:
+    """Show all images in Map, which are what the tour is about; for callbacks."""
+    everything = dataclasses.replace(view, selection=view.selection.unfiltered())
+    open_page("map", condition=condition, **kept_images(everything))
+    clear_filter()
 
 
 def exports(view: View) -> list[Export]:

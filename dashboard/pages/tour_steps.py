@@ -10,6 +10,7 @@ import streamlit as st
 from analysis.records import CLEAN, TRIGGER, TRIGGER_PERTURBATION
 from analysis.store.study import Study
 from dashboard import messages
+from dashboard.bar import kept_images
 from dashboard.components.pair_map import pair_map
 from dashboard.context import View, go
 from dashboard.figures.attributions import common_limit, map_picture
@@ -245,6 +246,7 @@ def _moves_figure(view: View, numbers: TourNumbers) -> None:
             "inspect",
             sample=str(points.sample_ids[state.opened]),
             condition=TRIGGER if shown else CLEAN,
+            **kept_images(view),
         )
 
 

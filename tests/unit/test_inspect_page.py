@@ -15,6 +15,7 @@ import pytest
 import torch
 from streamlit.testing.v1 import AppTest
 
+from analysis.attribution.catalog import METHOD_CARDS
 from analysis.attribution.region import changed_pixels, mass_of_shifted
 from analysis.data.edit import edited
 from analysis.data.edits import Sticker
@@ -26,8 +27,9 @@ from analysis.study.models import load_stored
 from dashboard import live
 from dashboard.figures.numbers import THIN, percent, probability
 from dashboard.loading import STUDY_VARIABLE
-from dashboard.pages.inspect_maps import PARTS
+from dashboard.pages.inspect_maps import LABEL, OWN, PARTS, Choice
 from dashboard.pages.inspect_state import WhatIf
+from tests.studies import lasso_of_half, unlabel, without_labels
 from tests.unit.test_pages import altered, charts, script, text_of
 
 Run = Callable[..., AppTest]
@@ -172,6 +174,13 @@ def test_another_method_is_computed_on_demand(run: Run) -> None:
     settled(at, "what makes their answers part at all", "earth mover")
 
 
+def test_the_scale_of_maps_without_sign_starts_at_zero(run: Run) -> None:
+    unsigned = next(name for name, card in METHOD_CARDS.items() if not card.signed)
+    at = settled(run(), 'class="ds-map"', "One scale for all three, ±")
+    at.selectbox(key="pick_method").set_value(unsigned).run()
+    assert "±" not in text_of(settled(at, "One scale for all three, 0 to "))
+
+
 def test_a_temperature_flattens_both(run: Run) -> None:
     at = run()
     at.select_slider(key="inspect_temperature").set_value(16.0).run()
@@ -234,3 +243,62 @@ def test_a_late_message_of_a_slider_does_not_move_the_sticker_back() -> None:
 
     state = AppTest.from_function(page).run().session_state["what_if"]
     assert (state.across, state.down) == (8.0, 20.0)
+
+
+def other_class(manifest: dict[str, Any]) -> None:
+    manifest["class_names"][0] = "another"
+    without_labels(manifest)
+
+
+@pytest.mark.parametrize("explained", [3, 99, LABEL])
+def test_a_class_is_explained_in_its_own_study_alone(
+    run: Run,
+    attacked_study: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    explained: int | str,
+) -> None:
+    at = run()
+    at.session_state["inspect_attribution"] = Choice(explained=explained, method="saliency")
+    other = altered(attacked_study, tmp_path, other_class)
+    unlabel(other)
+    monkeypatch.setenv(STUDY_VARIABLE, str(other))
+    at.run()
+    assert at.selectbox(key="pick_explained").value == OWN
+    assert at.session_state["inspect_attribution"] == Choice(explained=OWN, method="saliency")
+
+
+def test_a_chosen_class_stays_among_the_same_classes(run: Run) -> None:
+    at = run()
+    at.selectbox(key="pick_explained").set_value(3).run()
+    at.button(key="next_image").click().run()
+    assert at.selectbox(key="pick_explained").value == 3
+
+
+def test_a_sweep_of_another_image_is_not_drawn(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask = live.Asking.ask
+
+    def never(self: live.Asking, request: Any, **limits: float) -> live.Asked:
+        return live.Asked() if request.kind == "sweep" else ask(self, request, **limits)
+
+    at = settled(run(size=8.0), "How much sticker does it take?", "Is the map true?")
+    key, curves = at.session_state["inspect_sweep"]
+    few = {name: rows[:, :1] for name, rows in curves.items()}
+    at.session_state["inspect_sweep"] = (("another study", *key[1:]), few)
+    monkeypatch.setattr(live.Asking, "ask", never)
+    text = text_of(at.run())
+    assert "strengths of the change" in text
+    assert "ds-refused" not in text
+
+
+def test_a_clean_neighbor_keeps_the_images_inside_a_lasso(
+    run: Run, attacked_study: Path, tmp_path: Path
+) -> None:
+    copy = altered(attacked_study, tmp_path, lambda _: None)
+    lasso = lasso_of_half(Study.open(copy), "backdoored", TRIGGER)
+    at = run({"condition": TRIGGER, "within": lasso.to_text()}, study=copy)
+    links = re.findall(r'href="(inspect[^"]*)"', text_of(at))
+    assert links
+    for address in links:
+        assert "condition=" not in address
+        assert "within=set_" in address

@@ -34,6 +34,7 @@ from dashboard.loading_tour import (
 )
 from dashboard.pages import tour
 from dashboard.theme import LIGHT
+from tests.studies import lasso_of_half
 
 
 def model(
@@ -385,6 +386,21 @@ def test_the_tour_leaves_the_filter_out_and_says_so(run: Run) -> None:
     assert finding(plain) == finding(filtered)
     assert "the filter is left out here" in text_of(filtered)
     assert "the filter is left out here" not in text_of(plain)
+
+
+def test_the_tours_images_open_in_the_map_without_the_filter(
+    run: Run, attacked_study: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(attacked_study, copy)
+    lasso = lasso_of_half(Study.open(copy), "backdoored", CLEAN).to_text()
+    chosen = {"student": "backdoored", "step": "3", "within": lasso, "picked": lasso}
+    at = run(chosen | {"differ": "1", "class": "2"}, copy)
+    at.button(key="tour_to_map").click().run()
+    query = {name: str(value) for name, value in at.query_params.items()}
+    assert query["condition"] == TRIGGER
+    assert query["picked"].startswith("set_")
+    assert not {"within", "differ", "class"} & set(query)
 
 
 def test_a_bad_step_is_named(run: Run) -> None:
