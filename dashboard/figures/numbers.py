@@ -61,12 +61,21 @@ def thousands(count: int) -> str:
 
 
 def percent(share: float, decimals: int = 1) -> str:
-    """A share in [0, 1] as a percentage without its unit, ``96.2``."""
-    return _signless_zero(f"{100 * share:.{decimals}f}")
+    """A share in [0, 1] as a percentage without its unit, ``96.2``; a dash for no number."""
+    return _signless_zero(f"{100 * share:.{decimals}f}") if math.isfinite(share) else NOT_MEASURED
+
+
+def percent_text(share: float, decimals: int = 1) -> str:
+    """A share in [0, 1] with its unit, ``96.2 %`` with a thin space; a dash for no number."""
+    if not math.isfinite(share):
+        return NOT_MEASURED
+    return f"{percent(share, decimals)}{THIN}%"
 
 
 def points(difference: float, decimals: int = 1) -> str:
     """A difference of shares as signed points, ``+14.0`` or ``−0.4``."""
+    if not math.isfinite(difference):
+        return NOT_MEASURED
     number = _signless_zero(f"{100 * difference:+.{decimals}f}")
     if float(number.replace(MINUS, "-")) == 0:
         return number.lstrip("+")
@@ -74,8 +83,8 @@ def points(difference: float, decimals: int = 1) -> str:
 
 
 def nats(value: float) -> str:
-    """A divergence in nats, two decimals."""
-    return _signless_zero(f"{value:.2f}")
+    """A divergence in nats, two decimals; a dash for no number."""
+    return _signless_zero(f"{value:.2f}") if math.isfinite(value) else NOT_MEASURED
 
 
 def probability(value: float) -> str:

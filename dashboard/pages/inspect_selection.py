@@ -11,7 +11,7 @@ from dashboard.context import View, choose
 from dashboard.figures import attributions
 from dashboard.figures.many_maps import agreement_figure
 from dashboard.figures.measures import MEASURES, term
-from dashboard.figures.numbers import THIN, count_of, escaped, nats, percent, thousands
+from dashboard.figures.numbers import count_of, escaped, nats, percent_text, thousands
 from dashboard.figures.sides import Sides
 from dashboard.loading_many_maps import PARTS, ManyMaps, many_maps, most_at_odds
 from dashboard.messages import cell
@@ -120,7 +120,7 @@ def _agreement(view: View, found: ManyMaps) -> None:
         ("different answers", _median(found.correlation[~agree])),
         (
             term("top_overlap", "overlap of the top 5 %, mean", end=True),
-            f"{percent(float(found.overlap.mean()), 0)}{THIN}%",
+            _mean_share(found.overlap),
         ),
     ]
     st.html(
@@ -133,6 +133,12 @@ def _agreement(view: View, found: ManyMaps) -> None:
 def _median(values: np.ndarray) -> str:
     known = values[np.isfinite(values)]
     return f"median {nats(float(np.median(known)))}, n = {len(known)}" if len(known) else "none"
+
+
+def _mean_share(values: np.ndarray) -> str:
+    """An overlap is not defined of a map that is zero everywhere."""
+    known = values[np.isfinite(values)]
+    return f"{percent_text(float(known.mean()), 0)}, n = {len(known)}" if len(known) else "none"
 
 
 def _table(view: View, found: ManyMaps) -> None:

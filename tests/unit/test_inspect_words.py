@@ -112,6 +112,8 @@ def test_two_students_are_called_by_their_names_in_a_selection(
 
 def test_the_stage_of_keeping_is_text() -> None:
     def page() -> None:
+        from typing import Any, cast
+
         import streamlit as st
 
         from analysis.live.requests import Keep
@@ -122,7 +124,7 @@ def test_the_stage_of_keeping_is_text() -> None:
         ticket = Ticket(number=1, request=asked, digest="d", limit=1.0)
         ticket.progress = ("answers of a&b_*c*", 1, 2)
         st.session_state["keep_ticket"] = ticket
-        inspect_keep._progress()
+        inspect_keep._progress(view=cast(Any, None))
 
     at = AppTest.from_function(page, default_timeout=60).run()
     assert not at.exception, [item.value for item in at.exception]
@@ -147,3 +149,9 @@ def test_stored_maps_are_shown_where_nothing_can_be_asked(
     assert at.selectbox(key="pick_baseline").value == mapped.baseline
     assert at.selectbox(key="pick_explained").value == OWN
     assert at.session_state["inspect_attribution"] == chosen
+
+
+def test_the_mean_of_an_overlap_is_over_those_that_are_known() -> None:
+    known = np.asarray([0.25, np.nan, 0.75])
+    assert inspect_selection._mean_share(known) == "50\u202f%, n = 2"
+    assert inspect_selection._mean_share(known[1:2]) == "none"
