@@ -10,7 +10,7 @@ from analysis.audit.record import AuditReport
 from analysis.records import Finding, Interval
 from dashboard.figures.intervals import interval_glyph
 from dashboard.figures.measures import term
-from dashboard.figures.numbers import MINUS, NOT_MEASURED, escaped, said
+from dashboard.figures.numbers import MINUS, NOT_MEASURED, escaped, nats, said
 from dashboard.theme import Palette
 
 State = Literal["outside", "weaker", "inside", "no_null", "not_run"]
@@ -48,7 +48,9 @@ def evidence_table(report: AuditReport, names: Sequence[str], colors: Palette) -
     rows = "".join(_row(finding, names, colors) for finding in report.evidence)
     return (
         '<table class="ds-table ds-rows ds-evidence"><thead><tr><th></th><th>test</th>'
-        f'<th class="ds-number">{escaped(report.student, 28)}</th><th>against the null</th>'
+        f'<th class="ds-number">{escaped(report.student, 28)}'
+        '<div class="ds-sub">statistic (larger is more suspicious)</div></th>'
+        "<th>against the null</th>"
         f"<th>{term('p_value', 'how rare', end=True)}</th></tr></thead>{rows}</table>"
         f"{_legend({state_of(finding) for finding in report.evidence})}"
     )
@@ -112,11 +114,7 @@ def _value(finding: Finding, names: Sequence[str], state: State) -> str:
     target = ""
     if finding.target_class is not None:
         target = f"<div class='ds-sub'>“{escaped(names[finding.target_class], 24)}”</div>"
-    return f'<span class="{kind}">{_written(finding.statistic)}</span>{target}'
-
-
-def _written(value: float) -> str:
-    return f"{value:.2f}".replace("-", MINUS)
+    return f'<span class="{kind}">{nats(finding.statistic)}</span>{target}'
 
 
 def _glyph(finding: Finding, colors: Palette, state: State) -> str:
@@ -128,8 +126,9 @@ def _glyph(finding: Finding, colors: Palette, state: State) -> str:
         Interval(finding.statistic), (low, reach), colors, references=finding.null,
         width=150, far=state == "outside",
     )  # fmt: skip
-    text = f"{finding.statistic:.2f} on {low:g} to {reach:g}, {len(finding.null)} references"
-    return f'<img src="{glyph}" alt="{text}"><span class="ds-faint">{low:g}–{reach:g}</span>'
+    scale = f"{low:g} to {reach:g}".replace("-", MINUS)
+    text = f"{nats(finding.statistic)} on {scale}, {len(finding.null)} references"
+    return f'<img src="{glyph}" alt="{text}"><span class="ds-faint">{scale}</span>'
 
 
 def scale_end(values: Sequence[float]) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import html
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -306,3 +307,14 @@ def test_alarms_and_brittle_images_are_listed_as_text() -> None:
     assert "under 0.001" in table
     gallery = screening.ranked_gallery(["a/1", "a/2"], ["x", "y"], [3.0, 2.0], lambda s: f"/t/{s}")
     assert gallery.index("a/1") < gallery.index("a/2")
+
+
+def test_numbers_below_zero_are_written_as_everywhere() -> None:
+    made = report("alpha", 8, evidence=(finding(statistic=-0.5, null=(-0.004, -0.9)),))
+    table = audit_evidence.evidence_table(made, NAMES, LIGHT)
+    assert "−0.50" in table
+    assert "−1 to 1" in table
+    assert "larger is more suspicious" in table
+    assert re.search(r"-\d", re.sub(r'src="[^"]*"', "", table)) is None
+    rounded = report("alpha", 8, evidence=(finding(statistic=-0.001),))
+    assert ">0.00<" in audit_evidence.evidence_table(rounded, NAMES, LIGHT)
