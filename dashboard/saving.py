@@ -7,6 +7,7 @@ before, so that a file always shows what the screen shows.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -107,11 +108,26 @@ def keep_pictures(
 def kept_exports(stem: str) -> list[Export]:
     """Every figure kept so far as CSV, SVG and PNG, made from what is shown when asked for."""
     kept: dict[str, Kept] = st.session_state.get(_KEPT, {})
-    return [export for key in kept for export in _exports(kept, key, stem)]
+    names = file_names([figure.title for figure in kept.values()])
+    return [
+        export
+        for key, name in zip(kept, names, strict=True)
+        for export in _exports(kept, key, f"{stem}-{name}")
+    ]
 
 
-def _exports(kept: dict[str, Kept], key: str, stem: str) -> list[Export]:
-    title, name = kept[key].title, f"{stem}-{_slug(kept[key].title)}"
+def file_names(titles: Sequence[str]) -> list[str]:
+    """A name of a file for each title; those of alike titles are counted: ``map``, ``map-2``."""
+    names: list[str] = []
+    for title in titles:
+        slug = _slug(title)
+        counted = (f"{slug}-{count}" for count in itertools.count(2))
+        names.append(next(name for name in itertools.chain([slug], counted) if name not in names))
+    return names
+
+
+def _exports(kept: dict[str, Kept], key: str, name: str) -> list[Export]:
+    title = kept[key].title
     return [
         Export(f"{title}, CSV", f"{name}.csv", lambda: csv_text(kept[key].columns())),
         Export(f"{title}, SVG", f"{name}.svg", lambda: svg(kept[key].draw(), fonts=True)),

@@ -172,7 +172,7 @@ def _looks_figure(view: View, numbers: TourNumbers) -> None:
             for value, limit in zip(values, limits, strict=True)
         ]
         keep_pictures(
-            f"looks_{part.role}", f"Attribution maps of {visible(part.title, 24)}",
+            f"looks_{part.role}", f"Attribution maps of {visible(part.title, 200)}",
             list(zip(samples, drawn, strict=True)), view.colors,
             dict(zip(samples, values, strict=True)),
         )  # fmt: skip

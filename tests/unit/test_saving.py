@@ -231,3 +231,11 @@ def test_pictures_become_tables() -> None:
     assert table["column"] == [0, 1, 0, 0, 0]
     assert table["channel"] == [0, 0, 0, 1, 2]
     assert table["value"] == [1.0, 2.0, 0.0, 0.0, 0.0]
+
+
+def test_alike_titles_have_files_of_their_own() -> None:
+    titles = ["Maps of seed_1", "Maps of seed-1", "模型", "模型 α", "Maps of seed 1 2", "Map"]
+    names = saving.file_names(titles)
+    assert len(set(names)) == len(titles)
+    assert names[0] == "maps-of-seed-1"
+    assert names[-1] == "map"
