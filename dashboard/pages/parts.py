@@ -91,13 +91,14 @@ def _note(view: View, found: SliceList) -> str:
 
 
 def _gallery(view: View, row: SliceRow) -> None:
-    """The images of the chosen slice on which the two part most."""
+    """The images of the chosen slice that the filter leaves, on which the two part most."""
+    shown = gallery_order(view.pair)[:_PICTURES]
     messages.section(
-        f"{escaped(row.words, 80)}", f"The {_PICTURES} of {thousands(row.n)} that part most."
+        escaped(row.words, 80), f"The {len(shown)} of {thousands(len(view.pair))} that part most."
     )
     html = gallery_html(
         view.pair,
-        gallery_order(view.pair)[:_PICTURES],
+        shown,
         view.class_names,
         view.picture,
         lambda sample: link("inspect", dataclasses.replace(view.selection, sample=sample)),

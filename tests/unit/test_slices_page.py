@@ -22,7 +22,7 @@ from analysis.store import Study
 from analysis.study.headline import headline
 from analysis.study.slices import slices_json
 from dashboard.cli import main
-from dashboard.loading import STUDY_VARIABLE
+from dashboard.loading import STUDY_VARIABLE, load_pair
 from dashboard.loading_slices import slice_list, slice_members, slice_words
 from dashboard.selection import Selection, SliceSet
 
@@ -252,3 +252,14 @@ def test_show_prints_the_slices(sliced: Path, capsys: pytest.CaptureFixture[str]
     data: dict[str, Any] = headline(Study.open(sliced))["students"]
     assert [item["id"] for item in data["alpha"]["slices"]] == list(IDS)
     assert isinstance(data["beta"]["slices"], list)
+
+
+def test_the_pictures_of_a_slice_are_counted_as_the_filter_leaves_them(
+    run: Callable[..., AppTest], sliced: Path, study: Study
+) -> None:
+    pair, inside = load_pair(study, "alpha"), slices_of(study)[1][1]
+    both = int((inside & ~pair.agree).sum())
+    assert 0 < both < inside.sum()
+    query = Selection(student="alpha", within=SliceSet(IDS[1]), differ=True).to_query()
+    text = text_of(run("Overview", query, sliced))
+    assert f"The {min(8, both)} of {both} that part most." in text
