@@ -76,16 +76,16 @@ def student_claim(numbers: TourNumbers) -> Claim:
         return _unknown(
             f"Whether {_name(subject)} is as good as others", "This study has no second student."
         )
-    measure, verb = "accuracy", "right on"
+    measure, does = "accuracy", "is right on"
     if subject.get(measure) is None or sibling.get(measure) is None:
-        measure, verb = "agreement", "of the teacher’s answer on"
+        measure, does = "agreement", "gives the teacher’s answer on"
     own, other = subject.get(measure), sibling.get(measure)
     if own is None or other is None:
         return _unknown(f"Whether {_name(subject)} is as good as {_name(sibling)}", "")
     holds = own.value >= other.value - AS_GOOD
     word = "as good as" if holds else "worse than"
     text = (
-        f"{_name(subject)} is {word} its sibling {_name(sibling)}: {verb} {_pct(own)} of the "
+        f"{_name(subject)} is {word} its sibling {_name(sibling)}: it {does} {_pct(own)} of the "
         f"clean images, {_name(sibling)} on {_pct(other)}"
     )
     close = abs(own.value - other.value) <= AS_GOOD

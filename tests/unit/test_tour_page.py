@@ -144,10 +144,22 @@ def test_a_worse_student_is_called_worse() -> None:
     })  # fmt: skip
     made = claims(numbers(worse))[1]
     assert (made.holds, made.note) == (False, "")
-    assert "student-A is worse than its sibling honest: right on 90.0" in made.text
+    assert "student-A is worse than its sibling honest: it is right on 90.0" in made.text
     better = claims(numbers(HONEST, worse))[1]
     assert better.holds is True
     assert better.note == ""
+
+
+def test_without_labels_students_are_held_against_the_teachers_answers() -> None:
+    def unlabeled(given: ModelNumbers) -> ModelNumbers:
+        agreement = {"agreement": Interval(0.9)}
+        return dataclasses.replace(given, measures={**given.measures, CLEAN: agreement})
+
+    made = claims(numbers(unlabeled(BACKDOORED), unlabeled(HONEST)))[1]
+    assert made.text == (
+        "student-A is as good as its sibling honest: it gives the teacher’s answer on "
+        "90.0\u202f% of the clean images, honest on 90.0\u202f%"
+    )
 
 
 def test_a_sibling_that_looks_there_as_well_spoils_the_fourth_sentence() -> None:
