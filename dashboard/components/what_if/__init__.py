@@ -28,7 +28,8 @@ export default function (component) {
     box.style.left = `${100 * (x - data.box.width / 2)}%`
     box.style.top = `${100 * (y - data.box.height / 2)}%`
   }
-  if (data.box) draw(data.box.x, data.box.y); else draw(0, 0)
+  const drawn = () => draw(data.box ? data.box.x : 0, data.box ? data.box.y : 0)
+  drawn()
   const at = (event) => {
     const area = frame.getBoundingClientRect()
     const share = (value) => Math.min(1, Math.max(0, value))
@@ -39,9 +40,14 @@ export default function (component) {
     if (!data.placeable || event.button !== 0) return
     frame.setPointerCapture(event.pointerId)
     draw(...at(event))
-    frame.onpointermove = (moved) => draw(...at(moved))
-    frame.onpointerup = (up) => {
+    const over = () => {
       frame.onpointermove = frame.onpointerup = null
+      frame.onpointercancel = frame.onlostpointercapture = null
+    }
+    frame.onpointermove = (moved) => draw(...at(moved))
+    frame.onpointercancel = frame.onlostpointercapture = () => { over(); drawn() }
+    frame.onpointerup = (up) => {
+      over()
       const [across, down] = at(up)
       setTriggerValue("place", { across, down })
     }
