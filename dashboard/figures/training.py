@@ -134,8 +134,14 @@ def _share(value: float) -> str:
     return f"{percent(value)}{THIN}%"
 
 
-Kind = Literal["student", "quiet", "alarm", "faint"]
-_DASH: dict[Kind, str] = {"student": "solid", "quiet": "solid", "alarm": "solid", "faint": "dot"}
+Kind = Literal["student", "quiet", "alarm", "faint", "dashed"]
+_DASH: dict[Kind, str] = {
+    "student": "solid", "quiet": "solid", "alarm": "solid", "faint": "dot", "dashed": "dash",
+}  # fmt: skip
+_SYMBOL: dict[Kind, str] = {
+    "student": "square", "quiet": "square", "alarm": "diamond", "faint": "square",
+    "dashed": "square-open",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +210,7 @@ def _top(curve: Curve) -> float:
 def _color(kind: Kind, colors: Palette) -> str:
     return {
         "student": colors.student, "quiet": colors.faint, "alarm": colors.alarm,
-        "faint": colors.secondary,
+        "faint": colors.secondary, "dashed": colors.secondary,
     }[kind]  # fmt: skip
 
 
@@ -217,11 +223,11 @@ def _draw(figure: go.Figure, curve: Curve, colors: Palette, unit: Unit, scale: i
         x=epochs + epochs[::-1], y=high + low[::-1], mode="lines", line={"width": 0},
         fill="toself", fillcolor=faded(color, 0.16), hoverinfo="skip",
     )  # fmt: skip
-    symbol = "diamond" if curve.kind == "alarm" else "square"
     figure.add_scatter(
         x=epochs, y=[scale * v.value for v in curve.values], mode="lines+markers",
         line={"color": color, "width": 1.8, "dash": _DASH[curve.kind]},
-        marker={"color": color, "size": 5, "symbol": symbol}, name=charted(curve.name, 30),
+        marker={"color": color, "size": 5, "symbol": _SYMBOL[curve.kind]},
+        name=charted(curve.name, 30),
         hovertext=[
             f"{charted(curve.name, 30)}, epoch {e}: {number(v.value, unit)} "
             f"{interval_text(v, unit)}"

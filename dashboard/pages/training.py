@@ -29,7 +29,8 @@ _SLIDER = "epoch_slider"
 # What the film showed just before: a browser may still report it when the next epoch is drawn.
 _FORMER = "epoch_former"
 _OTHER = "training_other"
-_COLORS = ("label", "divergence")
+_PICKED = "film_picked"
+_COLORS = ("label", "answer", "divergence")
 _TITLES = {
     "agreement": "Agreement by epoch",
     "success": "Trigger’s success by epoch",
@@ -101,7 +102,7 @@ def _other_student(view: View) -> str | None:
 def _film(view: View, rows: list[EpochRow], other: str | None) -> None:
     row = _current(rows)
     _curves(view, rows, epoch_rows(view.study, other) if other else [], other, row.epoch)
-    _controls(rows, row.epoch)
+    _controls(view, rows, row.epoch)
     st.html(training.epoch_facts(row, view.selection.condition))
     _maps(view, rows, row)
 
@@ -128,7 +129,7 @@ def _named(epochs: list[int], epoch: int) -> int | None:
     return None if epoch == epochs[-1] else epoch
 
 
-def _controls(rows: list[EpochRow], epoch: int) -> None:
+def _controls(view: View, rows: list[EpochRow], epoch: int) -> None:
     epochs = [row.epoch for row in rows]
     playing = bool(st.session_state.get(_PLAYING))
     with st.container(
@@ -145,7 +146,7 @@ def _controls(rows: list[EpochRow], epoch: int) -> None:
                 "Epoch", epochs, key=_SLIDER, label_visibility="collapsed", on_change=_slid,
                 args=(epochs,), format_func=lambda epoch: f"epoch {epoch}",
             )  # fmt: skip
-        _coloring()
+        _coloring(view)
     if not pressed:
         st.session_state.pop(_STARTED, None)
     ended = st.session_state.pop(_ENDED, False)
@@ -176,11 +177,21 @@ def _slid(epochs: list[int]) -> None:
     choose(epoch=_named(epochs, epoch))
 
 
-def _coloring() -> None:
-    current = held().color if held().color in _COLORS else _COLORS[0]
-    st.session_state["training_color"] = current
+def _colorings(view: View) -> list[str]:
+    return [name for name in _COLORS if name != "label" or view.all.labels is not None]
+
+
+def _color(view: View) -> str:
+    """How the film is colored: as was chosen, where it offers that."""
+    known = _colorings(view)
+    return held().color if held().color in known else known[0]
+
+
+def _coloring(view: View) -> None:
+    st.session_state["training_color"] = _color(view)
     st.segmented_control(
-        "Color by", _COLORS, key="training_color", required=True, label_visibility="collapsed",
+        "Color by", _colorings(view), key="training_color", required=True,
+        label_visibility="collapsed",
         on_change=lambda: write_selection(color=st.session_state["training_color"]),
     )  # fmt: skip
 
@@ -235,7 +246,7 @@ def _success(
     return [
         curve_of(beside, measure, TRIGGER, other or "", kind="quiet"),
         curve_of(rows, "base_rate", TRIGGER, "without", kind="faint"),
-        curve_of(rows, measure, PERTURBATION, "perturbed", kind="faint"),
+        curve_of(rows, measure, PERTURBATION, "perturbed", kind="dashed"),
         curve_of(rows, measure, TRIGGER_PERTURBATION, "both", kind="student"),
         curve_of(rows, measure, TRIGGER, "trigger", kind="alarm"),
     ]
@@ -301,8 +312,7 @@ def _maps(view: View, rows: list[EpochRow], row: EpochRow) -> None:
     if view.selection.filtered:
         inside = np.isin(drawn.sample_ids.astype(str), view.pair.sample_ids.astype(str))
         kept = found.spread(inside)
-    by = held().color if held().color in _COLORS else _COLORS[0]
-    color = found.colors(point_colors(drawn, by, view.class_names))
+    color = found.colors(point_colors(drawn, _color(view), view.class_names))
     titles = ("Teacher", f"{view.selection.student}, epoch {row.epoch}")
     bounds = _bounds((view.version, view.selection.student), view.study)
     keep_maps(

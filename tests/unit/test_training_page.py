@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from analysis.store import Study
 from dashboard.figures.training import (
     Curve,
     Onset,
+    Kind,
     backdoor_sentence,
     curve_of,
     curves_figure,
@@ -33,6 +35,7 @@ from dashboard.loading_training import EpochRow, common_frame, epoch_rows, filme
 from dashboard.pages import training
 from dashboard.theme import DARK, LIGHT
 
+from tests.studies import unlabel, without_labels
 
 def rows(
     values: Mapping[int, float], measure: str = "attack_success_rate", condition: str = TRIGGER
@@ -157,6 +160,16 @@ def test_a_curve_shows_each_value_its_interval_and_the_epoch() -> None:
 
 
 def test_a_missing_measure_has_no_curve_and_a_missing_epoch_no_point() -> None:
+def test_kinds_of_one_color_differ_in_line_and_mark() -> None:
+    kinds: tuple[Kind, ...] = get_args(Kind)
+    curves = [Curve(name=k, epochs=[1], values=[Interval(0.5)], kind=k) for k in kinds]
+    for colors in (LIGHT, DARK):
+        figure = curves_figure(curves, colors, unit="share", epoch=1)
+        lines = [trace for trace in figure.data if trace.name]
+        assert len({(t.line.color, t.line.dash) for t in lines}) == len(kinds)
+        assert len({(t.line.color, t.marker.symbol) for t in lines}) == len(kinds)
+
+
     made = rows({1: 0.1, 3: 0.4})
     blank = EpochRow(model="blank", epoch=2, measures={TRIGGER: {"attack_success_rate": None}})
     curve = curve_of([made[0], blank, made[1]], "attack_success_rate", TRIGGER, "name")
