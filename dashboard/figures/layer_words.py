@@ -139,10 +139,11 @@ def reference_words(
         return ""
     below = np.flatnonzero(below_all(profile.values, [item.values for item in references]))
     title, count = SIMILARITIES[measure].title, len(references)
+    those = "the reference student" if count == 1 else f"all {count} reference students"
     if len(below) == 0:
-        return f"{title}: no layer lies below all {count} reference students."
+        return f"{title}: no layer lies below {those}."
     names = ", ".join(_name(layers[index]) for index in below[:4])
-    return f"{title}: lower than all {count} reference students in {names}" + (
+    return f"{title}: lower than {those} in {names}" + (
         "." if len(below) <= 4 else f" and {len(below) - 4} more."
     )
 

@@ -41,7 +41,8 @@ def show_beside(runs: Sequence[Run]) -> None:
         with st.container():
             messages.section(
                 "What was done differently?",
-                f"{len(different)} of {len(settings)} settings differ: of the study, its "
+                f"{len(different)} of {count_of(len(settings), 'setting')} "
+                f"{'differs' if len(different) == 1 else 'differ'}: of the study, its "
                 "configuration and each student’s recipe. Of a student that not every study has "
                 "only the role is shown.",
             )

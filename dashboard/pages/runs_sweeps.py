@@ -103,10 +103,14 @@ def _said(table: SweepTable, student: str, cells: Sequence[SweepCell], axes: Seq
     total = sum(row["student"] == student for row in table.rows)
     used = sum(len(cell.values) for cell in cells)
     shape = "Mean of the runs" if len(axes) == 2 else "Mean of the runs, lowest to highest as a bar"
-    left = f" {total - used} rows with other values of the held keys are left out."
+    out = total - used
+    held = "with other values of the held keys"
+    left = (
+        f" {count_of(out, 'row')} {held} {'is' if out == 1 else 'are'} left out." if out > 0 else ""
+    )
     st.html(
         f'<div class="ds-sub">{shape}; {repeats_text(cells)} (runs differ in their seed).'
-        f"{left if total > used else ''} A click opens the study.</div>"
+        f"{left} A click opens the study.</div>"
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import analysis
 from dashboard.comparison import Comparison
-from dashboard.figures.numbers import compact, escaped, thousands
+from dashboard.figures.numbers import compact, count_of, escaped, thousands
 from dashboard.report.pieces import columns, section, titled
 
 _ATTACK = "arXiv:2504.21323"
@@ -65,7 +65,7 @@ def _models(c: Comparison) -> str:
         f"<th>{t}</th>" for t in ("name", "role", "architecture", "parameters", "digest")
     )
     left_out = len(c.study.models) - len(shown)
-    more = f'<div class="ds-sub">And {left_out} checkpoints.</div>' if left_out else ""
+    more = f'<div class="ds-sub">And {count_of(left_out, "checkpoint")}.</div>' if left_out else ""
     return f'<table class="ds-table"><thead><tr>{head}</tr></thead>{rows}</table>{more}'
 
 

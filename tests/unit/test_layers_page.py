@@ -102,6 +102,8 @@ def test_references_are_told_by_rank() -> None:
     inside = reference_words(profile([0.7] * 3), references, LAYERS, "cka")
     assert inside == "CKA: no layer lies below all 2 reference students."
     assert reference_words(profile([0.7] * 3), [], LAYERS, "cka") == ""
+    alone = reference_words(profile([0.4, 0.5, 0.4]), references[:1], LAYERS, "knn")
+    assert "lower than the reference student in" in alone
 
 
 def test_the_pair_has_all_measures_with_their_null() -> None:
