@@ -149,7 +149,7 @@ def _flags(pair: Pair, sides: Sides) -> PointColors:
     names = (
         "both right", "both wrong", f"only {sides.the_right} wrong", f"only {sides.the_left} wrong",
     )  # fmt: skip
-    slots = ("reference", "secondary", "alarm", "teacher")
+    slots = ("reference", "text", "alarm", "teacher")
     return PointColors.categories(values, names, slots=slots, title="flags")
 
 

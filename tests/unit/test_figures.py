@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import html
 import io
+import itertools
 import re
 from html.parser import HTMLParser
 from typing import Any
@@ -43,6 +44,7 @@ from dashboard.loading import Pair, load_pair
 from dashboard.selection import Selection
 from dashboard.theme import DARK, LIGHT, Palette, rgb
 from tests.conftest import ROOT
+from tests.vision import SIGHTS, Sight, distance
 
 HOSTILE = (
     "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "[a](javascript:alert(1))",
@@ -672,6 +674,16 @@ def test_every_coloring_codes_every_point() -> None:
     assert pair.labels is not None
     flips = (pair.teacher_answer == pair.labels) & (pair.student_answer != pair.labels)
     assert (flags.codes == 2).tolist() == flips.tolist()
+
+
+@pytest.mark.parametrize("colors", [LIGHT, DARK], ids=lambda colors: colors.name)
+@pytest.mark.parametrize("sight", list(SIGHTS))
+def test_flags_are_told_apart_as_well_as_classes(colors: Palette, sight: Sight) -> None:
+    slots = points.point_colors(make_pair(), "flags", ("a", "b", "c", "d")).legend["slots"]
+    shown = [getattr(colors, slot) for slot in slots]
+    assert len(shown) == 4
+    least = min(distance(*pair, sight) for pair in itertools.combinations(colors.classes, 2))
+    assert min(distance(*pair, sight) for pair in itertools.combinations(shown, 2)) >= least
 
 
 def test_beyond_twenty_classes_only_the_divergent_have_a_color() -> None:
