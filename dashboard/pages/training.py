@@ -9,7 +9,7 @@ from analysis.errors import StudyError
 from analysis.records import CLEAN, PERTURBATION, TEACHER, TRIGGER, TRIGGER_PERTURBATION
 from analysis.store.study import Study
 from dashboard import loading, messages, missing
-from dashboard.components.pair_map import pair_map
+from dashboard.components.pair_map import pair_map, reported
 from dashboard.context import Export, View, choose, go, held, write_selection
 from dashboard.figures import training
 from dashboard.figures.measures import term
@@ -319,17 +319,36 @@ def _maps(view: View, rows: list[EpochRow], row: EpochRow) -> None:
         "film", "Maps of the epoch", found.points, color, titles, view.colors, highlight=kept,
         frame=bounds,
     )  # fmt: skip
+    key = f"film_{view.selection.student}_{condition}"
+    picked = np.isin(drawn.sample_ids.astype(str), _picked(view, key))
+    wish = found.spread(picked) if kept is None else found.spread(picked) & kept
     state = pair_map(
-        key=f"film_{view.selection.student}_{condition}",
+        key=key,
         points=found.points,
         color=color,
         titles=titles,
+        selection=wish,
         highlight=kept,
         quality="One frame for the teacher and all epochs.",
         frame=bounds,
     )
+    chosen = [] if state.selected is None else drawn.sample_ids[state.selected[: len(drawn)]]
+    st.session_state[_PICKED] = ((view.version, key), row.model, [str(name) for name in chosen])
     if state.opened is not None:
         go("inspect", sample=str(drawn.sample_ids[state.opened]))
+
+
+def _picked(view: View, key: str) -> list[str]:
+    """Ids of what is selected on the film: on the epoch that it shows, or has just shown."""
+    what, model, samples = st.session_state.get(_PICKED, (None, "", []))
+    if what != (view.version, key):
+        return []
+    frame = _frame((view.version, model, view.selection.condition), view.study)
+    said = None if frame is None else reported(key, frame[1].points)
+    if frame is None or said is None:
+        return list(samples)
+    pair, found = frame
+    return [str(name) for name in pair.sample_ids[found.rows[said[: len(found.rows)]]]]
 
 
 def exports(view: View) -> list[Export]:

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from streamlit.testing.v1 import AppTest
 
 from analysis.errors import InputError
-from dashboard.components.pair_map import PairPoints, PointColors, routes, serving
+from dashboard.components.pair_map import PairPoints, PointColors, component, routes, serving
 from dashboard.components.pair_map.columns import NO_CLASS, encode_columns, text_columns
 from dashboard.components.pair_map.exchange import Chosen, Exchange, Report
 from dashboard.components.pair_map.serving import BlobStore, publish, script_url
@@ -397,6 +397,35 @@ class TestExchange:
         assert not fresh.mask.any()
         fresh.select(3)
         assert self.run(exchange, fresh, None) == [3]
+
+    def test_points_that_come_back_hear_the_wish_again(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        others = make_points(9, kl=np.arange(9.0))
+        monkeypatch.setattr(component.st, "session_state", {})
+        browsers = [Browser(points) for points in (self.points, others)]
+        told: list[dict[str, Any] | None] = []
+
+        def run(at: int) -> list[int]:
+            points, browser = (self.points, others)[at], browsers[at]
+            exchange, goes_on = component._exchange("film", points)
+            report = Report.read(browser.said, points) if goes_on else None
+            chosen = exchange.settle(report, self.wish(4))
+            told.append(exchange.message())
+            browser.hear(told[-1])
+            return rows(chosen)
+
+        run(0)
+        browsers[0].select(4)
+        assert run(0) == [4]
+        assert run(1) == [4]
+        browsers[0].mask[:] = False  # what the script does once it has shown other points
+        browsers[0].given = 0
+        assert run(0) == [4]
+        assert rows(Chosen(browsers[0].mask)) == [4]
+        assert run(0) == [4]
+        serials = [message["serial"] for message in told if message]
+        assert serials == sorted(serials)
 
     @given(st.lists(st.tuples(st.integers(-1, 8) | st.none(), st.booleans()), max_size=20))
     def test_page_that_echoes_late_never_loses_the_users_last_word(

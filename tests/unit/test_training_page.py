@@ -18,10 +18,11 @@ from streamlit.testing.v1 import AppTest
 
 from analysis.records import CLEAN, TRIGGER, Interval
 from analysis.store import Study
+from dashboard.components.pair_map import PairMapState
 from dashboard.figures.training import (
     Curve,
-    Onset,
     Kind,
+    Onset,
     backdoor_sentence,
     curve_of,
     curves_figure,
@@ -34,8 +35,8 @@ from dashboard.loading import STUDY_VARIABLE
 from dashboard.loading_training import EpochRow, common_frame, epoch_rows, filmed_students
 from dashboard.pages import training
 from dashboard.theme import DARK, LIGHT
-
 from tests.studies import unlabel, without_labels
+
 
 def rows(
     values: Mapping[int, float], measure: str = "attack_success_rate", condition: str = TRIGGER
@@ -159,7 +160,6 @@ def test_a_curve_shows_each_value_its_interval_and_the_epoch() -> None:
     assert all("gl" not in trace.type for trace in figure.data)
 
 
-def test_a_missing_measure_has_no_curve_and_a_missing_epoch_no_point() -> None:
 def test_kinds_of_one_color_differ_in_line_and_mark() -> None:
     kinds: tuple[Kind, ...] = get_args(Kind)
     curves = [Curve(name=k, epochs=[1], values=[Interval(0.5)], kind=k) for k in kinds]
@@ -170,6 +170,7 @@ def test_kinds_of_one_color_differ_in_line_and_mark() -> None:
         assert len({(t.line.color, t.marker.symbol) for t in lines}) == len(kinds)
 
 
+def test_a_missing_measure_has_no_curve_and_a_missing_epoch_no_point() -> None:
     made = rows({1: 0.1, 3: 0.4})
     blank = EpochRow(model="blank", epoch=2, measures={TRIGGER: {"attack_success_rate": None}})
     curve = curve_of([made[0], blank, made[1]], "attack_success_rate", TRIGGER, "name")
@@ -417,3 +418,41 @@ def test_epochs_are_saved_as_csv(attacked_study: Path) -> None:
     lines = export.make().splitlines()
     assert lines[0] == "epoch,condition,measure,value,low,high"
     assert any(line.startswith("3,trigger,attack_success_rate,") for line in lines)
+
+
+def test_without_labels_the_film_is_colored_by_the_answer(
+    run: Run, attacked_study: Path, tmp_path: Path
+) -> None:
+    def offered(at: AppTest) -> list[str]:
+        group: Any = next(g for g in at.get("button_group") if g.key == "training_color")
+        return [option.content for option in group.proto.options]
+
+    assert offered(run({"student": "backdoored"})) == ["label", "answer", "divergence"]
+    copy = Path(shutil.copytree(attacked_study, tmp_path / "copy"))
+    manifest = json.loads((copy / "study.json").read_text())
+    without_labels(manifest)
+    (copy / "study.json").write_text(json.dumps(manifest))
+    unlabel(copy)
+    at = run({"student": "backdoored"}, copy)
+    assert offered(at) == ["answer", "divergence"]
+    assert at.session_state["training_color"] == "answer"
+
+
+def test_a_selection_goes_on_from_epoch_to_epoch(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    wishes: list[set[str]] = []
+
+    def maps(*, points: Any, selection: np.ndarray, **_: Any) -> PairMapState:
+        ids = np.asarray(points.sample_ids)
+        wishes.append(set(ids[selection]))
+        chosen = selection if selection.any() else np.arange(len(points)) < 3
+        return PairMapState(chosen)
+
+    monkeypatch.setattr(training, "pair_map", maps)
+    at = run({"student": "backdoored"})
+    text_of(at)
+    for epoch in (3, 1):
+        at.select_slider(key="epoch_slider").set_value(epoch).run()
+        text_of(at)
+    assert wishes[0] == set()
+    assert len(wishes[1]) == 3
+    assert wishes[1] == wishes[-1]

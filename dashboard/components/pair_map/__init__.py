@@ -14,12 +14,12 @@ from .points import PairPoints, PointColors
 from .serving import routes
 
 if TYPE_CHECKING:
-    from .component import PairMapState, pair_map
+    from .component import PairMapState, pair_map, reported
 
-__all__ = ["PairMapState", "PairPoints", "PointColors", "pair_map", "routes"]
+__all__ = ["PairMapState", "PairPoints", "PointColors", "pair_map", "reported", "routes"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in ("PairMapState", "pair_map"):
+    if name not in ("PairMapState", "pair_map", "reported"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.component"), name)

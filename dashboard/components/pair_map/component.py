@@ -75,9 +75,8 @@ def pair_map(
     """
     _check(points, color, highlight)
     wanted = None if selection is None else Chosen.of(selection, points)
-    exchange = _exchange(key, points)
-    report = Report.read((st.session_state.get(key) or {}).get("selection"), points)
-    chosen = exchange.settle(report, wanted)
+    exchange, goes_on = _exchange(key, points)
+    chosen = exchange.settle(_report(key, points) if goes_on else None, wanted)
     data = {
         "key": key,
         "digest": points.digest,
@@ -110,13 +109,25 @@ def _check(points: PairPoints, color: PointColors, highlight: np.ndarray | None)
         raise InputError(f"highlight of shape {np.shape(highlight)}", expected=f"({len(points)},)")
 
 
-def _exchange(key: str, points: PairPoints) -> Exchange:
+def reported(key: str, points: PairPoints) -> np.ndarray | None:
+    """What the browser last said is selected, (N,) bool; None where that was not of ``points``."""
+    report = _report(key, points)
+    return None if report is None else report.chosen.mask
+
+
+def _report(key: str, points: PairPoints) -> Report | None:
+    return Report.read((st.session_state.get(key) or {}).get("selection"), points)
+
+
+def _exchange(key: str, points: PairPoints) -> tuple[Exchange, bool]:
+    """The conversation about ``points``, and whether it goes on: no others were shown since."""
     name = f"{key}:exchange"
-    exchange = st.session_state.get(name)
-    if exchange is None or exchange.points != points.digest:
-        exchange = Exchange(points.digest)
-        st.session_state[name] = exchange
-    return exchange
+    known = st.session_state.get(name)
+    if known is not None and known.points == points.digest:
+        return known, True
+    exchange = Exchange(points.digest, serial=0 if known is None else known.serial)
+    st.session_state[name] = exchange
+    return exchange, known is None
 
 
 def _state(chosen: Chosen | None, opened: Any, points: PairPoints) -> PairMapState:

@@ -83,7 +83,11 @@ def _chosen(value: dict[str, Any], count: int) -> Chosen:
 
 @dataclass(eq=False, slots=True)
 class Exchange:
-    """One map's conversation with its page; lives in the session state."""
+    """One map's conversation with its page; lives in the session state.
+
+    ``serial`` goes on counting when a map gets other points: what the browser has said of them
+    when it last had them is then no answer to a later wish.
+    """
 
     points: str
     serial: int = 0

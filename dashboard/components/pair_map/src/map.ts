@@ -38,6 +38,7 @@ export class PairMap {
   drawing: { side: Side; line: [number, number][] } | null = null;
   private component!: Component;
   private shown = "";
+  private isolatedOn = "";
   private colors: Columns | null = null;
   private renderer: Renderer | null = null;
   private readonly overlay = new Overlay(this.ui.overlay);
@@ -83,6 +84,7 @@ export class PairMap {
       if (this.data !== wanted) return;
       if (this.shown !== wanted.digest) this.takePoints(points);
       this.colors = colors;
+      if (this.ui.message.textContent === NO_POINTS) this.say("");
     } catch {
       if (this.data === wanted) this.say(NO_POINTS);
       return;
@@ -107,7 +109,9 @@ export class PairMap {
       : boundsOf(points.f4("teacher"), points.f4("student"));
     this.camera.frame(this.bounds);
     this.ringed = -1;
-    this.isolated = null;
+    // The next rows of one film: a class that stands alone stays so.
+    if (this.isolatedOn !== this.data.key) this.isolated = null;
+    this.isolatedOn = this.data.key;
     this.grids.teacher = this.grids.student = undefined;
     this.morphed = null;
     // Classes are named where their clean images lie, which are the ones beneath where there are any.
