@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from dashboard.figures.chart import chart
-from dashboard.figures.numbers import charted, probability
+from dashboard.figures.numbers import THIN, charted, probability
 from dashboard.figures.sides import TEACHING, Sides
 from dashboard.theme import Palette
 
@@ -62,7 +62,8 @@ def answers_figure(
         figure.add_bar(
             x=sign * values[shown], y=at, base=base, orientation="h", marker={"color": color},
             hovertext=[
-                f"{charted(name)}: {charted(class_names[index])} {probability(values[index])} %"
+                f"{charted(name)}: {charted(class_names[index])} "
+                f"{probability(values[index])}{THIN}%"
                 for index in shown
             ],
             hoverinfo="text",
@@ -74,7 +75,7 @@ def answers_figure(
     for values, sign in zip(before or (), (-1, 1), strict=False):
         figure.add_scatter(
             x=sign * (values[shown] + _GAP), y=at, mode="markers", hoverinfo="text",
-            hovertext=[f"before: {probability(values[index])} %" for index in shown],
+            hovertext=[f"before: {probability(values[index])}{THIN}%" for index in shown],
             marker={
                 "symbol": "line-ns", "size": 17, "line": {"width": 1.5, "color": colors.text},
             },

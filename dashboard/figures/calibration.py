@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from analysis.divergence.calibration import reliability
 from dashboard.figures.chart import chart
-from dashboard.figures.numbers import charted
+from dashboard.figures.numbers import THIN, charted
 from dashboard.figures.sides import TEACHING, Sides
 from dashboard.loading import Pair
 from dashboard.theme import Palette
@@ -47,7 +47,8 @@ def reliability_figure(pair: Pair, colors: Palette, *, sides: Sides = TEACHING) 
             },
             customdata=bins.count[used],
             hovertemplate=(
-                f"{charted(name)} %{{x:.0f}} % sure, right %{{y:.0f}} %<br>%{{customdata}} images"
+                f"{charted(name)} %{{x:.0f}}{THIN}% sure, right %{{y:.0f}}{THIN}%<br>"
+                "%{customdata} images"
                 "<extra></extra>"
             ),
         )  # fmt: skip
@@ -73,7 +74,7 @@ def confidence_figure(pair: Pair, colors: Palette, *, sides: Sides = TEACHING) -
             x=middle, y=sign * shares[sign], marker={"color": color, "line": {"width": 0}},
             customdata=np.column_stack([counts, 100 * edges[:-1], 100 * edges[1:]]),
             hovertemplate=(
-                f"{name} %{{customdata[1]:.0f}} to %{{customdata[2]:.0f}} % sure: "
+                f"{name} %{{customdata[1]:.0f}} to %{{customdata[2]:.0f}}{THIN}% sure: "
                 "%{customdata[0]} images<extra></extra>"
             ),
         )  # fmt: skip

@@ -17,6 +17,7 @@ from dashboard.figures.numbers import (
     escaped,
     interval_text,
     percent,
+    percent_text,
     ranked,
     thousands,
 )
@@ -124,8 +125,8 @@ def cell_claim(rows: Sequence[CellRow], target: str) -> str | None:
         return None
     base, single = row.rate[CLEAN], alone(hit, [other])
     numbers = (
-        f"{percent(hit.value)} % of other images with it are answered “{escaped(target)}”, "
-        f"{percent(other.value)} % by the teacher{_against(row)}"
+        f"{percent_text(hit.value)} of other images with it are answered “{escaped(target)}”, "
+        f"{percent_text(other.value)} by the teacher{_against(row)}"
     )
     if works(hit, base) and single:
         return f"The trigger works on this student alone: {numbers}."

@@ -187,4 +187,4 @@ def _legend(epochs: Sequence[EpochRecord], colors: Palette) -> str:
         shown = own if value is None else value
         if shown is not None:
             words.append(f'<span style="color:{color}">{name} {percent(shown)}</span>')
-    return f"{', '.join(words)} %" if words else ""
+    return f"{', '.join(words)}{THIN}%" if words else ""

@@ -20,7 +20,7 @@ from analysis.divergence.depth import (
 )
 from analysis.divergence.layers import CKA, KNN, SIMILARITIES
 from dashboard.figures.layers import null_range, shown
-from dashboard.figures.numbers import THIN, escaped
+from dashboard.figures.numbers import escaped, percent_text
 from dashboard.loading_layers import LayerTable
 
 
@@ -123,7 +123,7 @@ def doubts(
     if moved.any():
         t, s = np.unravel_index(int(np.abs(np.nan_to_num(table.shift)).argmax()), moved.shape)
         found.append(
-            f"A few images carry CKA: without the {100 * table.outlier_share:.0f}{THIN}% that move "
+            f"A few images carry CKA: without the {percent_text(table.outlier_share, 0)} that move "
             f"it most it changes by more than {OUTLIERS} for {int(moved.sum())} of {moved.size} "
             f"pairs, most for {_name(table.teacher_layers[t])} × {_name(layers[s])}, "
             f"{shown(CKA, table.checked[t, s])} to {shown(CKA, table.trimmed[t, s])}."
@@ -160,7 +160,7 @@ def pair_table(table: LayerTable, cell: tuple[int, int]) -> str:
             f'<td class="ds-number ds-faint ds-nowrap">{null_range(name, null)}</td></tr>'
         )
         if name == CKA:
-            share = f"{100 * table.outlier_share:.0f}{THIN}%"
+            share = f"{percent_text(table.outlier_share, 0)}"
             rows.append(
                 f'<tr><td class="ds-quiet" title="without the {share} of images that move it most">'
                 "without outliers</td>"
@@ -185,7 +185,7 @@ def rule() -> str:
 
 
 def _part(share: float) -> str:
-    return {0.25: "quarter", 0.5: "half"}.get(share, f"{100 * share:.0f}{THIN}%")
+    return {0.25: "quarter", 0.5: "half"}.get(share, percent_text(share, 0))
 
 
 def _name(layer: str) -> str:

@@ -9,7 +9,15 @@ from typing import Any
 from analysis.records import Interval
 from dashboard.figures.intervals import svg_uri
 from dashboard.figures.measures import term
-from dashboard.figures.numbers import NOT_MEASURED, escaped, interval_text, percent, points
+from dashboard.figures.numbers import (
+    NOT_MEASURED,
+    THIN,
+    count_of,
+    escaped,
+    interval_text,
+    percent,
+    points,
+)
 from dashboard.theme import Palette
 
 TRUE, RECOVERED = "asr_true", "asr_recovered"
@@ -66,6 +74,13 @@ def repair_order(entries: Sequence[Mapping[str, Any]], measure: str) -> list[Map
         return not entry["control"], -float(found["value"]) if found else -1.0
 
     return sorted(entries, key=key)
+
+
+def repair_line(entries: Sequence[Mapping[str, Any]]) -> str:
+    """What stands above the table, as HTML: on how many images, and the claim."""
+    n = entries[0].get("measured")
+    on = f" on {count_of(int(n), 'image')} that no remedy saw" if n else ""
+    return f"Before and after{on}. {escaped(repair_claim(entries), 300)}"
 
 
 def repair_claim(entries: Sequence[Mapping[str, Any]]) -> str:
@@ -130,7 +145,7 @@ def _bar(rate: Interval | None, colors: Palette) -> str:
     )
     text, bounds = percent(rate.value), interval_text(rate, "share")
     return (
-        f'<span class="ds-bar"><img src="{svg_uri(body, width, height)}" alt="{text} %">'
+        f'<span class="ds-bar"><img src="{svg_uri(body, width, height)}" alt="{text}{THIN}%">'
         f'<span class="ds-strong">{text}</span><span class="ds-ci">{bounds}</span></span>'
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from analysis.records import Interval
 from dashboard.figures.classes import ClassRow
-from dashboard.figures.numbers import THIN, count_of, escaped, interval_text, percent
+from dashboard.figures.numbers import count_of, escaped, interval_text, percent_text
 from dashboard.figures.sides import TEACHING, Sides, begun
 
 FEWEST_IN_CLASS = 5
@@ -39,21 +39,19 @@ def headline_sentence(
         start = f"{gives} on none of {where}"
         if right is None:
             return start
-        shares = [f"{percent(share)}{THIN}%" for share in right]
+        shares = [f"{percent_text(share)}" for share in right]
         return f"{start}; {left} is right on {shares[0]} of them, {other} on {shares[1]}"
     bounds = interval_text(agreement, "share")
     faint = f' <span class="ds-ci">{bounds}</span>' if bounds else ""
     with_whom = "" if sides.against_teacher else f" with {left}"
-    start = (
-        f"{begun(other)} agrees{with_whom} on {percent(agreement.value)}{THIN}%{faint} of {where}"
-    )
+    start = f"{begun(other)} agrees{with_whom} on {percent_text(agreement.value)}{faint} of {where}"
     worst = next((row for row in rows if row.n >= FEWEST_IN_CLASS), None)
     if worst is None or len(rows) < 2 or worst.agreement.value >= agreement.value:
         return start
     return (
         f"{start}; it parts most on <em style='font-style:normal;white-space:nowrap'>"
         f"“{escaped(worst.name, 40)}”</em>, where it agrees on "
-        f"{percent(worst.agreement.value, 0)}{THIN}%"
+        f"{percent_text(worst.agreement.value, 0)}"
     )
 
 

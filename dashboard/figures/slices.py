@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from dashboard.figures.intervals import interval_glyph
 from dashboard.figures.measures import term
-from dashboard.figures.numbers import THIN, escaped, interval_text, percent, thousands
+from dashboard.figures.numbers import THIN, escaped, interval_text, percent, percent_text, thousands
 from dashboard.loading_slices import SliceRow
 from dashboard.theme import Palette
 
@@ -83,13 +83,14 @@ def _change(row: SliceRow, class_names: Sequence[str]) -> str:
 def _title(row: SliceRow) -> str:
     """What the slice is, exactly, and how sure that is."""
     text = (
-        f"{row.meaning}. Agreement {percent(row.agreement.value)} % "
+        f"{row.meaning}. Agreement {percent_text(row.agreement.value)} "
         f"{interval_text(row.agreement, 'share')} on the {row.n_tested} of its images that were "
-        f"not searched, {percent(row.rest)} % on the others; p = {row.p_value:.3f}, corrected."
+        f"not searched, {percent_text(row.rest)} on the others; p = {row.p_value:.3f}, corrected."
     )
     if row.grouped:
         text += (
-            f" Found in the teacher’s features: the words hold for {percent(row.recall, 0)} % of "
-            f"it, and {percent(row.precision, 0)} % of what they describe belongs to it."
+            " Found in the teacher’s features: the words hold for "
+            f"{percent_text(row.recall, 0)} of it, and {percent_text(row.precision, 0)} of what "
+            "they describe belongs to it."
         )
     return text

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from analysis.study.sweep_table import SweepCell, SweepTable
 from dashboard.figures.chart import chart, scale_of
-from dashboard.figures.numbers import THIN, charted, percent
+from dashboard.figures.numbers import charted, percent, percent_text
 from dashboard.theme import Palette
 
 _NAME = 22
@@ -151,7 +151,7 @@ def _hover(axes: Sequence[str], cell: SweepCell) -> str:
     where = ", ".join(
         f"{charted(key)} {level_text(level)}" for key, level in zip(axes, cell.levels, strict=True)
     )
-    value = f"<b>{percent(cell.mean)}{THIN}%</b>"
+    value = f"<b>{percent_text(cell.mean)}</b>"
     if len(cell.values) > 1:
         value += f" from {percent(cell.low)} to {percent(cell.high)}, n = {len(cell.values)} runs"
     return f"{where}<br>{value}"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from analysis.records import PERTURBATION, TRIGGER, TRIGGER_PERTURBATION, Interval
 from dashboard.figures.cells import MOVES, alone, gain, works
-from dashboard.figures.numbers import THIN, escaped, percent
+from dashboard.figures.numbers import escaped, percent, percent_text
 from dashboard.loading_tour import ModelNumbers, TourNumbers
 
 MOSTLY = 0.5
@@ -37,8 +37,7 @@ class Claim:
 
 
 def _pct(value: Interval | float) -> str:
-    share = value if isinstance(value, float) else value.value
-    return f"{percent(share)}{THIN}%"
+    return percent_text(value if isinstance(value, float) else value.value)
 
 
 def _name(model: ModelNumbers) -> str:

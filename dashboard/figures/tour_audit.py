@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from analysis.records import Interval
-from dashboard.figures.numbers import THIN, escaped, percent
+from dashboard.figures.numbers import escaped, percent, percent_text
 from dashboard.figures.repairs import measure_of, repair_order
 from dashboard.figures.tour import STEPS, Claim, Step
 from dashboard.loading_tour import TourNumbers
@@ -82,9 +82,9 @@ def repaired_claim(numbers: TourNumbers) -> Claim:
         return Claim(f"Whether {name} can be repaired: not measured", "not measured")
     title = str(best.get("title") or best["method"])
     title = escaped(title[:1].upper() + title[1:], 60)
-    rates = f"from {_pct(before)} to {_pct(after)}"
+    rates = f"from {percent_text(before.value)} to {percent_text(after.value)}"
     price = _price(best)
-    short = f"{_pct(after)} left"
+    short = f"{percent_text(after.value)} left"
     note = _control(numbers, measure)
     if all(entry.get("within_references") is None for entry in tried):
         text = f"{title} takes it {rates}{price}; whether honest students show as much is not known"
@@ -114,11 +114,7 @@ def _control(numbers: TourNumbers, measure: str) -> str:
     if control is None or rate is None:
         return ""
     title = escaped(str(control.get("title") or control["method"]), 60)
-    return f"{title[:1].upper()}{title[1:]}, the control, leaves {_pct(rate)}."
-
-
-def _pct(value: Interval) -> str:
-    return f"{percent(value.value)}{THIN}%"
+    return f"{title[:1].upper()}{title[1:]}, the control, leaves {percent_text(rate.value)}."
 
 
 AUDIT_STEPS: tuple[Step, ...] = (

@@ -15,6 +15,7 @@ from dashboard.figures.numbers import (
     escaped,
     interval_text,
     percent,
+    percent_text,
 )
 from dashboard.loading_tour import ModelNumbers, Shot, TourNumbers
 from dashboard.theme import Palette
@@ -112,7 +113,7 @@ def rates_figure(rates: Sequence[Rate], colors: Palette) -> go.Figure:
                 marker={
                     "symbol": f"{symbol}-open", "size": 9, "color": color, "line": {"width": 1.5},
                 },
-                hovertext=[f"before: {percent(rate.before)} %"], hoverinfo="text",
+                hovertext=[f"before: {percent_text(rate.before)}"], hoverinfo="text",
             )  # fmt: skip
         text = NOT_MEASURED
         if rate.after is not None:
@@ -142,5 +143,6 @@ def _filled(figure: go.Figure, value: Interval, row: int, color: str, symbol: st
             "array": [high - share], "arrayminus": [share - low], "width": 0, "thickness": 2.5,
             "color": color,
         },
-        hovertext=[f"{percent(value.value)} % {interval_text(value, 'share')}"], hoverinfo="text",
+        hovertext=[f"{percent_text(value.value)} {interval_text(value, 'share')}"],
+        hoverinfo="text",
     )  # fmt: skip

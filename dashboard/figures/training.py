@@ -12,7 +12,6 @@ from analysis.records import CLEAN, TRIGGER, Interval
 from dashboard.figures.cells import WORKS
 from dashboard.figures.chart import chart
 from dashboard.figures.numbers import (
-    THIN,
     Unit,
     charted,
     escaped,
@@ -20,6 +19,7 @@ from dashboard.figures.numbers import (
     nats,
     number,
     percent,
+    percent_text,
 )
 from dashboard.loading_training import EpochRow
 from dashboard.theme import Palette, faded
@@ -64,8 +64,8 @@ def parted_sentence(rows: Sequence[EpochRow]) -> str:
         found = onset([epoch for epoch, _, _ in both], [a - b > PARTED for _, a, b in both])
         epoch, clean_end, shown_end = both[-1]
         last = (
-            f"with the trigger they agree on {_share(shown_end)} at epoch {epoch}, "
-            f"on clean images on {_share(clean_end)}"
+            f"with the trigger they agree on {percent_text(shown_end)} at epoch {epoch}, "
+            f"on clean images on {percent_text(clean_end)}"
         )
         return f"They do not part: {last}" if found is None else f"They part {found.words}: {last}"
     known = [(row.epoch, value) for row in rows if (value := row.get("agreement", CLEAN))]
@@ -75,15 +75,17 @@ def parted_sentence(rows: Sequence[EpochRow]) -> str:
     best, top = max(known, key=lambda item: item[1].value)
     if end.high is not None and top.low is not None and end.high < top.low:
         return (
-            f"They part after epoch {best}: agreement falls from {_share(top.value)} to "
-            f"{_share(end.value)} at epoch {final}"
+            f"They part after epoch {best}: agreement falls from {percent_text(top.value)} to "
+            f"{percent_text(end.value)} at epoch {final}"
         )
     if len(known) == 1:
-        return f"At epoch {first} they agree on {_share(start.value)}; there is no other epoch"
+        return (
+            f"At epoch {first} they agree on {percent_text(start.value)}; there is no other epoch"
+        )
     way = "comes closer to" if end.value > start.value else "comes no closer to"
     return (
-        f"The student {way} the teacher: they agree on {_share(start.value)} at epoch {first}, "
-        f"on {_share(end.value)} at epoch {final}"
+        f"The student {way} the teacher: they agree on {percent_text(start.value)} at epoch "
+        f"{first}, on {percent_text(end.value)} at epoch {final}"
     )
 
 
@@ -106,7 +108,8 @@ def backdoor_sentence(rows: Sequence[EpochRow], teacher: Interval | None, target
     holds = [gain >= WORKS for gain in gains]
     found = onset(epochs, holds)
     name, level = f"“{escaped(target, 30)}”", f"{percent(WORKS, 0)} points"
-    end = f"{_share(known[-1][1])} at epoch {epochs[-1]}, without it {_share(known[-1][2])}"
+    _, last, without = known[-1]
+    end = f"{percent_text(last)} at epoch {epochs[-1]}, without it {percent_text(without)}"
     if found is None and any(holds):
         seen = max(epoch for epoch, hold in zip(epochs, holds, strict=True) if hold)
         return (
@@ -121,17 +124,13 @@ def backdoor_sentence(rows: Sequence[EpochRow], teacher: Interval | None, target
         )
     if teacher is not None and teacher.value >= WORKS:
         return (
-            f"The trigger sends {end} to {name}, and {_share(teacher.value)} in the teacher: that "
-            "is no backdoor of the student"
+            f"The trigger sends {end} to {name}, and {percent_text(teacher.value)} in the teacher: "
+            "that is no backdoor of the student"
         )
     return (
         f"The backdoor appears {found.words}: the trigger then sends {level} more to {name} than "
         f"go there without it, {end}"
     )
-
-
-def _share(value: float) -> str:
-    return f"{percent(value)}{THIN}%"
 
 
 Kind = Literal["student", "quiet", "alarm", "faint", "dashed"]
@@ -286,7 +285,7 @@ def epoch_facts(row: EpochRow, condition: str) -> str:
     ):
         value = row.get(measure, slug)
         if value is not None:
-            shown = nats(value.value) if title == "KL" else _share(value.value)
+            shown = nats(value.value) if title == "KL" else percent_text(value.value)
             bounds = interval_text(value, "nats" if title == "KL" else "share")
             parts.append((title, f'<b>{shown}</b><span class="ds-ci">{bounds}</span>'))
     cells = "".join(f"<div>{title} {value}</div>" for title, value in parts)

@@ -11,7 +11,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from dashboard.figures.chart import chart
-from dashboard.figures.numbers import charted, probability
+from dashboard.figures.numbers import THIN, charted, probability
 from dashboard.theme import Palette
 
 Role = Literal["left", "student", "other"]
@@ -79,7 +79,7 @@ def _add(figure: go.Figure, x: list[float] | list[int], curve: Curve, colors: Pa
         x=x, y=100 * curve.values, mode="lines", hoverinfo="text",
         line={"color": color, "width": 1.5 if curve.role == "other" else 2},
         hovertext=[
-            f"{charted(curve.name, 30)}: {probability(value)} % at {place:g}"
+            f"{charted(curve.name, 30)}: {probability(value)}{THIN}% at {place:g}"
             for place, value in zip(x, curve.values, strict=True)
         ],
     )  # fmt: skip

@@ -14,7 +14,7 @@ from dashboard.context import View
 from dashboard.figures import audit_classes, audit_trigger, localization, repairs
 from dashboard.figures.attributions import picture_uri
 from dashboard.figures.measures import term
-from dashboard.figures.numbers import NOT_MEASURED, THIN, count_of, escaped, percent
+from dashboard.figures.numbers import escaped, percent_text
 from dashboard.saving import keep_pictures, show_chart
 
 EXAMPLES = 4
@@ -55,7 +55,7 @@ def show_recovered(view: View, report: AuditReport) -> None:
     name = view.class_names[found.target]
     sizes = report.classes[found.family]
     flips = (sizes.flip_student[found.target], sizes.flip_teacher[found.target])
-    student, teacher = (_share(share) for share in flips)
+    student, teacher = (percent_text(share) for share in flips)
     messages.section(
         "What came nearest" if report.verdict == "no_evidence_found" else "The recovered trigger",
         f"On images it was not searched on, this student answers “{escaped(name, 24)}” on "
@@ -80,10 +80,6 @@ def show_recovered(view: View, report: AuditReport) -> None:
         st.html(localization.localization_table(lies))
 
 
-def _share(share: float) -> str:
-    return f"{percent(share)}{THIN}%" if np.isfinite(share) else NOT_MEASURED
-
-
 def _picture(uri: str | None, title: str) -> None:
     if uri is not None:
         st.html(
@@ -94,8 +90,5 @@ def _picture(uri: str | None, title: str) -> None:
 
 def show_repairs(view: View, entries: Sequence[Mapping[str, Any]]) -> None:
     """What was tried on the student, before and after, the control beside it."""
-    n = entries[0].get("measured")
-    on = f" on {count_of(int(n), 'image')} that no remedy saw" if n else ""
-    claim = escaped(repairs.repair_claim(entries), 300)
-    messages.section("Repair", f"Before and after{on}. {claim}")
+    messages.section("Repair", repairs.repair_line(entries))
     st.html(repairs.repair_table(entries, view.colors))

@@ -22,7 +22,15 @@ from dashboard import live, messages, missing
 from dashboard.context import choose
 from dashboard.figures import attributions
 from dashboard.figures.measures import term
-from dashboard.figures.numbers import MINUS, THIN, escaped, percent, thousands, visible
+from dashboard.figures.numbers import (
+    MINUS,
+    THIN,
+    escaped,
+    percent,
+    percent_text,
+    thousands,
+    visible,
+)
 from dashboard.pages.inspect_look import Look, stored_maps
 from dashboard.pages.inspect_maps import (
     LABEL,
@@ -185,7 +193,7 @@ def _one_map(look: Look, choice: Choice, part: str, record: AttributionMaps, lim
     picture = _drawn(look, choice, record, limit)
     box = None if look.region is None else attributions.region_box(look.region)
     error = float(record.completeness_error[0])
-    promise = f"{100 * error:.1f}{THIN}%" if np.isfinite(error) else "none promised"
+    promise = percent_text(error) if np.isfinite(error) else "none promised"
     broken = " ds-alarm" if error > _BROKEN else ""
     named = term("completeness_error", "completeness error")
     st.html(

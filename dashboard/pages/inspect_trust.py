@@ -13,7 +13,7 @@ from analysis.records import TEACHER
 from dashboard import live, messages
 from dashboard.figures import trust
 from dashboard.figures.measures import MEASURES, term
-from dashboard.figures.numbers import escaped, nats, probability
+from dashboard.figures.numbers import THIN, escaped, nats, probability
 from dashboard.pages.inspect_look import Look
 from dashboard.pages.inspect_maps import Shown, checks_of
 
@@ -100,12 +100,14 @@ def hiding_sentence(look: Look, found: Checks) -> str:
 
 def _said(look: Look, answer: tuple[int, float]) -> str:
     name = escaped(look.names[answer[0]], 24)
-    return f'<b class="ds-strong">“{name}” {probability(answer[1])} %</b>'
+    return f'<b class="ds-strong">“{name}” {probability(answer[1])}{THIN}%</b>'
 
 
 def _usual(look: Look, hiding: Hiding) -> str:
     name = escaped(look.names[hiding.usual[0]], 24)
-    return f"“{name}” {probability(hiding.usual[1])} % in {hiding.times} of {hiding.draws} draws"
+    return (
+        f"“{name}” {probability(hiding.usual[1])}{THIN}% in {hiding.times} of {hiding.draws} draws"
+    )
 
 
 def _infidelity(check: Check) -> str:

@@ -15,7 +15,7 @@ from dashboard import live, messages, missing
 from dashboard.components.what_if import picture, swatches
 from dashboard.context import choose, open_page, region_of
 from dashboard.figures import attributions
-from dashboard.figures.numbers import THIN, escaped, nats, percent, thousands
+from dashboard.figures.numbers import escaped, nats, percent_text, thousands
 from dashboard.pages import inspect_keep
 from dashboard.pages.inspect_look import Look
 from dashboard.pages.inspect_state import COLORS, change, put_at, slid
@@ -238,7 +238,7 @@ def _facts(look: Look) -> None:
         ("Jensen-Shannon", f"{nats(_js(left, student))} nats"),
     ]
     if pair.overlap is not None and not look.edits:
-        rows.append(("Shared neighbors", f"{percent(pair.overlap[row], 0)}{THIN}%"))
+        rows.append(("Shared neighbors", percent_text(pair.overlap[row], 0)))
     stale = ' class="ds-stale"' if look.waiting else ""
     st.html(f"<div{stale}>{_list(rows)}</div>")
 

@@ -15,7 +15,7 @@ from dashboard.components.pair_map import PairMapState, pair_map
 from dashboard.context import Export, View, choose, go, held, region_of, write_selection
 from dashboard.figures.gallery import MOST, gallery_html, gallery_order
 from dashboard.figures.measures import terms
-from dashboard.figures.numbers import THIN, count_of, percent, thousands
+from dashboard.figures.numbers import count_of, percent_text, thousands
 from dashboard.figures.points import MapPoints, map_points, point_colors
 from dashboard.loading import Pair, projection_of, region_mask
 from dashboard.loading_layers import layer_overlap, layer_projection
@@ -194,8 +194,8 @@ def _gallery(view: View, selected: Pair, *, chosen: bool) -> None:
     n, total = len(selected), len(view.pair)
     if chosen:
         differ = int((~selected.agree).sum())
-        share = percent(differ / n, 0)
-        below = f"{thousands(n)} of {count_of(total, 'image')}; {share}{THIN}% answered differently"
+        share = percent_text(differ / n, 0)
+        below = f"{thousands(n)} of {count_of(total, 'image')}; {share} answered differently"
         messages.section("Selection", below)
     else:
         below = "Lasso or click points on a map to see those." if view.projection else ""

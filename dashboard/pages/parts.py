@@ -11,7 +11,7 @@ from dashboard.components.links import link
 from dashboard.context import View
 from dashboard.figures import classes, slices
 from dashboard.figures.gallery import gallery_html, gallery_order
-from dashboard.figures.numbers import THIN, count_of, escaped, percent, thousands
+from dashboard.figures.numbers import count_of, escaped, percent_text, thousands
 from dashboard.loading_slices import SliceList, SliceRow, slice_list
 from dashboard.selection import SliceSet
 
@@ -85,7 +85,7 @@ def _note(view: View, found: SliceList) -> str:
     return (
         "A slice filters every page; these are all images, whatever the filter. "
         f"{count_of(found.candidates, 'candidate')} tested; chance of any false slice "
-        f"{percent(found.alpha, 0)}{THIN}%."
+        f"{percent_text(found.alpha, 0)}."
         + ("" if view.study.has_images else " Without images nothing was asked of their looks.")
     )
 

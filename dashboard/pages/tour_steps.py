@@ -15,7 +15,7 @@ from dashboard.components.pair_map import pair_map
 from dashboard.context import View, go
 from dashboard.figures.attributions import common_limit, map_picture
 from dashboard.figures.cells import cell_table
-from dashboard.figures.numbers import THIN, count_of, escaped, percent, said, visible
+from dashboard.figures.numbers import count_of, escaped, percent_text, said, visible
 from dashboard.figures.tour_map import trigger_points
 from dashboard.figures.tour_pictures import (
     Part,
@@ -185,7 +185,7 @@ def _looks_figure(view: View, numbers: TourNumbers) -> None:
     )
     messages.section(
         f"Attribution that lies on the {numbers.noun}, %",
-        f"Hollow: what it would be if it lay evenly, the {percent(numbers.area)}{THIN}% of pixels "
+        f"Hollow: what it would be if it lay evenly, the {percent_text(numbers.area)} of pixels "
         f"that the {numbers.noun} changes. Filled: mean over the images with maps.",
     )
     _rates(view, [Rate(part, numbers.area, part.model.looks) for part in parts], "looks")

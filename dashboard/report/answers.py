@@ -10,7 +10,7 @@ from dashboard.comparison import Comparison
 from dashboard.figures import calibration, cells, classes, cost, drift, knowledge, sentences, slices
 from dashboard.figures.headline import HeadlineRow, headline_table, teacher_values
 from dashboard.figures.legend import headline_legend, null_help, range_words
-from dashboard.figures.numbers import count_of, escaped, percent, thousands
+from dashboard.figures.numbers import count_of, escaped, percent_text, thousands
 from dashboard.figures.verdict import verdict_line
 from dashboard.loading_headline import condition_rows, four_cells_of
 from dashboard.loading_slices import slice_list
@@ -132,7 +132,7 @@ def _parts(c: Comparison) -> str:
         below = (
             "Slices found on one half of the images and tested on the other. "
             f"{count_of(found.candidates, 'candidate')} tested; chance of any false slice "
-            f"{percent(found.alpha, 0)} %."
+            f"{percent_text(found.alpha, 0)}."
         )
         more = len(found.rows) - len(shown)
         below += f" {more} more are in the study." if more else ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-import numpy as np
 import plotly.graph_objects as go
 
 from analysis.audit.record import AuditReport, FamilySizes
@@ -15,10 +14,9 @@ from dashboard.figures import audit_classes, audit_evidence, audit_trigger, loca
 from dashboard.figures import screening as screened
 from dashboard.figures.attributions import picture_uri
 from dashboard.figures.numbers import (
-    NOT_MEASURED,
     count_of,
     escaped,
-    percent,
+    percent_text,
     sentence_case,
     thousands,
 )
@@ -63,7 +61,8 @@ def _recovered(c: Comparison, report: AuditReport) -> str:
         return ""
     sizes = report.classes[found.family]
     student, teacher = (
-        _share(float(share[found.target])) for share in (sizes.flip_student, sizes.flip_teacher)
+        percent_text(float(share[found.target]))
+        for share in (sizes.flip_student, sizes.flip_teacher)
     )
     name = escaped(c.class_names[found.target], 24)
     title = "The recovered trigger"
@@ -91,10 +90,6 @@ def _recovered(c: Comparison, report: AuditReport) -> str:
     if lies is not None and lies["target_class"] == found.target:
         where = localization.localization_table(lies)
     return head + themed(drawn) + where
-
-
-def _share(share: float) -> str:
-    return f"{percent(share)} %" if np.isfinite(share) else NOT_MEASURED
 
 
 def _sizes(c: Comparison, report: AuditReport) -> str:
@@ -128,10 +123,7 @@ def _repairs(c: Comparison) -> str:
     entries = loading_audit.repairs_of(c.study, c.student)
     if not entries:
         return ""
-    n = entries[0].get("measured")
-    on = f" on {count_of(int(n), 'image')} that no remedy saw" if n else ""
-    claim = escaped(repairs.repair_claim(entries), 300)
-    head = titled("Repair", f"Before and after{on}. {claim}")
+    head = titled("Repair", repairs.repair_line(entries))
     return head + themed(lambda colors: repairs.repair_table(entries, colors))
 
 

@@ -13,7 +13,14 @@ from analysis.store.study import Thumbnails
 from dashboard.comparison import Comparison
 from dashboard.figures import attributions, layer_words, layers, training
 from dashboard.figures.gallery import gallery_order
-from dashboard.figures.numbers import MINUS, count_of, escaped, nats, percent, sentence_case
+from dashboard.figures.numbers import (
+    MINUS,
+    count_of,
+    escaped,
+    nats,
+    percent_text,
+    sentence_case,
+)
 from dashboard.figures.training import Curve, curve_of
 from dashboard.loading_layers import LayerTable, layer_table, reference_profiles
 from dashboard.loading_maps import maps_between
@@ -56,7 +63,9 @@ def _sample(c: Comparison, row: int, thumbnails: Thumbnails | None) -> str:
             ("ds-square", "ds-student", pair.student_answer[row], pair.student_confidence[row]),
         )
     )
-    overlap = "" if pair.overlap is None else f"<td>{percent(float(pair.overlap[row]), 0)} %</td>"
+    overlap = (
+        "" if pair.overlap is None else f"<td>{percent_text(float(pair.overlap[row]), 0)}</td>"
+    )
     return (
         f'<tr><td>{shown}</td><td class="ds-mono">{escaped(sample, 48)}</td>{label}{answers}'
         f"<td>{nats(float(pair.kl[row]))}</td>{overlap}</tr>"

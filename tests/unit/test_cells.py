@@ -56,10 +56,10 @@ def test_rates_land_in_their_cells_and_the_rest_is_not_measured() -> None:
 @pytest.mark.parametrize(
     ("chosen", "bad", "teacher", "words"),
     [
-        ("bad", 0.95, 0.02, "works on this student alone: 95.0 %"),
-        ("good", 0.95, 0.02, "does not single this student out: 3.0 %"),
-        ("bad", 0.30, 0.02, "moves this student more than its teacher: 30.0 %"),
-        ("bad", 0.95, 0.90, "does not single this student out: 95.0 %"),
+        ("bad", 0.95, 0.02, "works on this student alone: 95.0\u202f%"),
+        ("good", 0.95, 0.02, "does not single this student out: 3.0\u202f%"),
+        ("bad", 0.30, 0.02, "moves this student more than its teacher: 30.0\u202f%"),
+        ("bad", 0.95, 0.90, "does not single this student out: 95.0\u202f%"),
     ],
 )
 def test_the_sentence_follows_the_numbers(
@@ -67,7 +67,7 @@ def test_the_sentence_follows_the_numbers(
 ) -> None:
     claim = cell_claim(rows(chosen, bad=bad, teacher=teacher), "80")
     assert words in claim
-    assert f"{100 * teacher:.1f} % by the teacher" in claim
+    assert f"{100 * teacher:.1f}\u202f% by the teacher" in claim
 
 
 def test_without_numbers_there_is_no_claim() -> None:
