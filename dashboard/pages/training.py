@@ -9,7 +9,7 @@ from analysis.errors import StudyError
 from analysis.records import CLEAN, PERTURBATION, TEACHER, TRIGGER, TRIGGER_PERTURBATION
 from analysis.store.study import Study
 from dashboard import loading, messages, missing
-from dashboard.components.pair_map import pair_map, reported
+from dashboard.components.pair_map import pair_map, reported, reported_on
 from dashboard.context import Export, View, choose, go, held, write_selection
 from dashboard.figures import training
 from dashboard.figures.measures import term
@@ -333,20 +333,26 @@ def _maps(view: View, rows: list[EpochRow], row: EpochRow) -> None:
         frame=bounds,
     )
     chosen = [] if state.selected is None else drawn.sample_ids[state.selected[: len(drawn)]]
-    st.session_state[_PICKED] = ((view.version, key), row.model, [str(name) for name in chosen])
+    models = st.session_state[_PICKED][1] | {found.points.digest: row.model}
+    st.session_state[_PICKED] = ((view.version, key), models, [str(name) for name in chosen])
     if state.opened is not None:
         go("inspect", sample=str(drawn.sample_ids[state.opened]))
 
 
 def _picked(view: View, key: str) -> list[str]:
-    """Ids of what is selected on the film: on the epoch that it shows, or has just shown."""
-    what, model, samples = st.session_state.get(_PICKED, (None, "", []))
-    if what != (view.version, key):
-        return []
+    """Ids of what is selected on the film, on whichever epoch that was done."""
+    if st.session_state.get(_PICKED, (None,))[0] != (view.version, key):
+        st.session_state[_PICKED] = ((view.version, key), {}, [])
+    models: dict[str | None, str]
+    samples: list[str]
+    _, models, samples = st.session_state[_PICKED]
+    model = models.get(reported_on(key))
+    if model is None:
+        return samples
     frame = _frame((view.version, model, view.selection.condition), view.study)
     said = None if frame is None else reported(key, frame[1].points)
     if frame is None or said is None:
-        return list(samples)
+        return samples
     pair, found = frame
     return [str(name) for name in pair.sample_ids[found.rows[said[: len(found.rows)]]]]
 

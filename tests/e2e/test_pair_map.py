@@ -388,3 +388,19 @@ def test_lost_graphics_come_back(maps: Any) -> None:
     sync_api.expect(message).to_be_hidden()
     maps.wait_for_timeout(200)
     np.testing.assert_array_equal(picture(maps, "teacher"), before)
+
+
+def test_points_that_come_after_all_take_the_message_back(browser: Any, url: str) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.set_default_timeout(20_000)
+    message = page.locator(".pair-map .message")
+    columns = re.compile(r"/distillscope/map/[0-9a-f]{64}$")
+    page.goto(url)
+    page.locator("[data-ready]").wait_for()
+    page.route(columns, lambda route: route.abort())
+    page.get_by_text("divergence", exact=True).click()
+    sync_api.expect(message).to_contain_text("could not be loaded")
+    page.unroute(columns)
+    page.get_by_text("label", exact=True).click()
+    sync_api.expect(message).to_be_hidden()
+    page.close()

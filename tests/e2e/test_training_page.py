@@ -69,6 +69,27 @@ def test_the_film_plays_to_the_last_epoch_and_the_slider_goes_back(page: Any, ur
     assert page.locator(".ds-refused").count() == 0
 
 
+def test_what_is_selected_stays_selected_in_the_next_epoch(page: Any, url: str) -> None:
+    page.goto(f"{url}/training?student=backdoored&epoch=1")
+    page.locator("[data-ready]").wait_for()
+    wait_for_epoch(page, 1)
+    surface, maps = page.get_by_test_id("teacher-map"), page.get_by_test_id("pair-map")
+    surface.scroll_into_view_if_needed()
+    box = surface.bounding_box()
+    left, right = box["x"] + 4, box["x"] + box["width"] / 2
+    top, bottom = box["y"] + 4, box["y"] + box["height"] - 4
+    page.mouse.move(left, top)
+    page.mouse.down()
+    for x, y in ((right, top), (right, bottom), (left, bottom), (left, top)):
+        page.mouse.move(x, y, steps=5)
+    page.mouse.up()
+    sync_api.expect(maps).to_have_attribute("data-selected", re.compile("[1-9]"))
+    selected = maps.get_attribute("data-selected")
+    page.get_by_role("slider", name="Epoch").press("ArrowRight")
+    wait_for_epoch(page, 3)
+    sync_api.expect(maps).to_have_attribute("data-selected", selected)
+
+
 def test_the_tour_goes_from_step_to_step(page: Any, url: str) -> None:
     page.goto(f"{url}/tour?student=backdoored")
     page.locator(".ds-finding", has_text="The teacher is").wait_for()

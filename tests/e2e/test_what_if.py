@@ -75,6 +75,17 @@ def test_a_sticker_is_placed_watched_explained_and_kept(page: Any, own_study: Pa
     for name in ("Across, px", "Down, px"):
         page.get_by_role("slider", name=name).first.wait_for()
 
+    frame, box = page.locator(f".frame.placeable{CURRENT}"), page.locator(f".box{CURRENT}")
+    stood = box.get_attribute("style")
+    area = frame.bounding_box()
+    page.mouse.move(area["x"] + 5, area["y"] + 5)
+    page.mouse.down()
+    assert box.get_attribute("style") != stood
+    frame.evaluate("frame => frame.dispatchEvent(new PointerEvent('pointercancel'))")
+    page.mouse.move(area["x"] + 60, area["y"] + 60)
+    assert box.get_attribute("style") == stood
+    page.mouse.up()
+
     click_on_image(page, 0.25, 0.75)
     page.locator('[data-testid="stSliderThumbValue"]', has_text="24").first.wait_for()
     bars(page, but=first)

@@ -14,12 +14,20 @@ from .points import PairPoints, PointColors
 from .serving import routes
 
 if TYPE_CHECKING:
-    from .component import PairMapState, pair_map, reported
+    from .component import PairMapState, pair_map, reported, reported_on
 
-__all__ = ["PairMapState", "PairPoints", "PointColors", "pair_map", "reported", "routes"]
+__all__ = [
+    "PairMapState",
+    "PairPoints",
+    "PointColors",
+    "pair_map",
+    "reported",
+    "reported_on",
+    "routes",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in ("PairMapState", "pair_map", "reported"):
+    if name not in ("PairMapState", "pair_map", "reported", "reported_on"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.component"), name)

@@ -109,6 +109,13 @@ def _check(points: PairPoints, color: PointColors, highlight: np.ndarray | None)
         raise InputError(f"highlight of shape {np.shape(highlight)}", expected=f"({len(points)},)")
 
 
+def reported_on(key: str) -> str | None:
+    """Digest of the points that the browser spoke of last, of whatever points it is asked now."""
+    value = (st.session_state.get(key) or {}).get("selection")
+    digest = value.get("points") if isinstance(value, dict) else None
+    return digest if isinstance(digest, str) else None
+
+
 def reported(key: str, points: PairPoints) -> np.ndarray | None:
     """What the browser last said is selected, (N,) bool; None where that was not of ``points``."""
     report = _report(key, points)

@@ -49,6 +49,7 @@ const DELAY = 150;
 export class Reporter {
   private timer = 0;
   private given = 0;
+  private pending: (() => void) | null = null;
 
   constructor(private readonly send: (report: ReportedSelection) => void) {}
 
@@ -56,13 +57,14 @@ export class Reporter {
   isNews(wish: GivenSelection | null): wish is GivenSelection {
     if (!wish || wish.serial === this.given) return false;
     this.given = wish.serial;
-    window.clearTimeout(this.timer);
+    this.stop();
     return true;
   }
 
   report(points: string, selection: Selection): void {
-    window.clearTimeout(this.timer);
-    this.timer = window.setTimeout(() => {
+    this.stop();
+    this.pending = () => {
+      this.stop();
       this.send({
         points,
         count: selection.count,
@@ -71,16 +73,18 @@ export class Reporter {
         clicked: selection.clicked,
         given: this.given,
       });
-    }, DELAY);
+    };
+    this.timer = window.setTimeout(this.pending, DELAY);
   }
 
-  /** Other points: no wish about them was followed, nothing is left to say about the old ones. */
+  /** Other points: what is left to say about the old ones is said, no wish about these was followed. */
   forget(): void {
+    this.pending?.();
     this.given = 0;
-    this.stop();
   }
 
   stop(): void {
     window.clearTimeout(this.timer);
+    this.pending = null;
   }
 }
