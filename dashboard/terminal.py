@@ -27,6 +27,7 @@ from analysis.records import TEACHER, Interval
 from analysis.store import Progress as Report
 from analysis.store import Study
 from analysis.study.between import measures_between
+from dashboard.figures.measures import MEASURES
 from dashboard.figures.sides import Sides
 from dashboard.missing import summary
 
@@ -145,8 +146,8 @@ def share(value: Interval | None) -> str:
     return _interval(value, 100.0, ".1f")
 
 
-def nats(value: Interval | None) -> str:
-    """Format nats with two decimals and the interval."""
+def decimals(value: Interval | None) -> str:
+    """Format a number, of nats or without unit, with two decimals and its interval."""
     return _interval(value, 1.0, ".2f")
 
 
@@ -177,11 +178,11 @@ def print_study(study: Study, *, left: str = TEACHER) -> None:
     words = {"left": plain(sides.left), "the_left": plain(sides.the_left)}
     measured = {name: measures_between(study, left, name) for name in others}
     alone = study.measures(left)
-    for title, key, form in _ROWS:
+    for key, title, form in _ROWS:
         own = form(alone.get(key)) if key in _ALONE else ""
         cells = [form(measured[name].get(key)) for name in others]
         table.add_row(
-            title.format(**words),
+            title.format(short=MEASURES[key].short, **words),
             "" if own == NOT_MEASURED else own,
             *cells,
         )
@@ -200,14 +201,14 @@ def print_study(study: Study, *, left: str = TEACHER) -> None:
 
 _ALONE = ("accuracy", "ece")
 _ROWS: tuple[tuple[str, str, Callable[[Interval | None], str]], ...] = (
-    ("accuracy, %", "accuracy", share),
-    ("agreement with {the_left}, %", "agreement", share),
-    ("KL({left} || student), nats", "kl_teacher_student", nats),
-    ("negative flips, %", "negative_flips", share),
-    ("order of the top 5, Kendall's tau", "top5_order", nats),
-    ("KL without the top class, nats", "dark_kl", nats),
-    ("shared neighbors, %", "mean_neighborhood_overlap", share),
-    ("calibration error, points", "ece", share),
+    ("accuracy", "{short}, %", share),
+    ("agreement", "{short} with {the_left}, %", share),
+    ("kl_teacher_student", "{short} ({left} || student), nats", decimals),
+    ("negative_flips", "{short}, %", share),
+    ("top5_order", "{short}, Kendall's tau", decimals),
+    ("dark_kl", "{short}, nats", decimals),
+    ("mean_neighborhood_overlap", "{short}, %", share),
+    ("ece", "{short}, points", share),
 )
 
 

@@ -8,17 +8,8 @@ from analysis.divergence.null import Null
 from analysis.records import Interval
 from analysis.store import Study
 from analysis.study.null import JUDGED, StudentNulls, find_nulls
-from dashboard.terminal import nats, plain, results, share
-
-_TITLES = {
-    "accuracy": "accuracy, %",
-    "agreement": "agreement, %",
-    "kl_teacher_student": "KL(teacher || student), nats",
-    "confidence_gap": "confidence gap, points",
-    "negative_flips": "negative flips, %",
-    "ece": "calibration error, points",
-    "attack_success_rate": "ASR, %",
-}
+from dashboard.figures.measures import MEASURES
+from dashboard.terminal import decimals, plain, results, share
 
 
 def print_nulls(study: Study) -> None:
@@ -47,15 +38,20 @@ def _print(study: Study, student: str, nulls: StudentNulls) -> None:
             null, interval = nulls.of(measure, slug), study.measures(student, slug).get(measure)
             if null is not None and interval is not None:
                 table.add_row(
-                    plain(condition.name), _TITLES[measure], *_cells(measure, interval, null)
+                    plain(condition.name), _title(measure), *_cells(measure, interval, null)
                 )
     out.print(table)
     for difference in nulls.differences:
         out.print(f"! other recipe: {plain(difference)}")
 
 
+def _title(measure: str) -> str:
+    named = MEASURES[measure]
+    return f"{named.short}, {'%' if named.unit == 'share' else named.unit}"
+
+
 def _cells(measure: str, interval: Interval, null: Null) -> tuple[str, ...]:
-    form = nats if measure.startswith("kl") else share
+    form = decimals if measure.startswith("kl") else share
     band = "too few" if null.low is None else form(Interval(null.mean, null.low, null.high))
     corrected = "" if null.p_holm is None else f"{null.p_holm:.2g}"
     word = "outside the honest range" if null.outside else ""

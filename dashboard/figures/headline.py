@@ -12,7 +12,7 @@ from analysis.divergence.calibration import calibration_gaps, ece
 from analysis.divergence.null import Null
 from analysis.records import Interval
 from dashboard.figures.intervals import interval_glyph
-from dashboard.figures.measures import term
+from dashboard.figures.measures import MEASURES, term
 from dashboard.figures.numbers import (
     MINUS,
     Unit,
@@ -31,7 +31,8 @@ from dashboard.theme import Palette
 class Column:
     """One measure of the headline table; ``scale`` is fixed for all rows of the table.
 
-    ``title`` and ``below`` name the two models as ``{left}``, ``{the_left}`` and ``{right}``.
+    ``title`` and ``below`` name the two models as ``{left}``, ``{the_left}`` and ``{right}``, the
+    measure as ``{title}`` and ``{short}``.
     """
 
     measure: str
@@ -44,24 +45,29 @@ class Column:
 
     def words(self, text: str, sides: Sides) -> str:
         """``text`` (title or line below) with the models named, escaped for HTML."""
+        named = MEASURES[self.measure]
         return text.format(
-            left=escaped(sides.left), the_left=escaped(sides.the_left), right=escaped(sides.right)
+            title=named.title,
+            short=named.short,
+            left=escaped(sides.left),
+            the_left=escaped(sides.the_left),
+            right=escaped(sides.right),
         )
 
 
 COLUMNS = (
-    Column("accuracy", "Accuracy", "% right", "share", (0, 1), "0–100", True),
-    Column("agreement", "Agreement with {the_left}", "% same answer", "share", (0, 1), "0–100"),
-    Column("kl_teacher_student", "KL ({left} ∥ {right})", "nats, mean", "nats", (0, 2), "0–2"),
+    Column("accuracy", "{title}", "% right", "share", (0, 1), "0–100", True),
+    Column("agreement", "{title} with {the_left}", "% same answer", "share", (0, 1), "0–100"),
+    Column("kl_teacher_student", "{short} ({left} ∥ {right})", "nats, mean", "nats", (0, 2), "0–2"),
     Column(
-        "confidence_gap", "Confidence vs. {left}", "points, mean", "difference",
+        "confidence_gap", "{title} to {the_left}", "points, mean", "difference",
         (-0.2, 0.2), "−20…+20",
     ),
     Column(
-        "negative_flips", "Negative flips", "% newly wrong", "share", (0, 0.25),
+        "negative_flips", "{title}", "% newly wrong", "share", (0, 0.25),
         "0–25", True,
     ),
-    Column("ece", "Calibration error (ECE)", "points, 15 bins", "points", (0, 0.25), "0–25", True),
+    Column("ece", "{title}", "points, 15 bins", "points", (0, 0.25), "0–25", True),
 )  # fmt: skip
 
 

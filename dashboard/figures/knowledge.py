@@ -7,13 +7,13 @@ from typing import Any
 
 from analysis.records import Interval
 from dashboard.figures.intervals import interval_glyph
-from dashboard.figures.measures import term
+from dashboard.figures.measures import MEASURES, term
 from dashboard.figures.numbers import MINUS, interval_text, nats, percent
 from dashboard.theme import Palette
 
 _BELOW = (
-    ("top5_order", "order of {left}’s top 5", "Kendall’s tau, 1 is the same order", (-1.0, 1.0)),
-    ("dark_kl", "classes below the answer", "KL without the top class, nats", (0.0, 2.0)),
+    ("top5_order", "Kendall’s tau over {left}’s five, 1 is the same order", (-1.0, 1.0)),
+    ("dark_kl", "all classes but {left}’s answer, nats", (0.0, 2.0)),
 )
 
 
@@ -25,9 +25,9 @@ def temperature_table(left: Mapping[str, Any] | None, right: Mapping[str, Any] |
     if left is None and right is None:
         return ""
     rows = (
-        (f"{term('ece', 'calibration error')}, points", lambda item: _error(item["ece_before"])),
+        (f"{term('ece', MEASURES['ece'].short)}, points", lambda item: _error(item["ece_before"])),
         (term("temperature", "best temperature"), lambda item: nats(item["temperature"])),
-        ("calibration error with it", lambda item: _error(item["ece_after"])),
+        (f"{MEASURES['ece'].short} with it", lambda item: _error(item["ece_after"])),
     )
     body = "".join(
         f"<tr><td>{title}</td>"
@@ -64,7 +64,7 @@ def below_table(
     ``left`` names the left model, escaped. Empty where nothing was measured.
     """
     rows = []
-    for name, title, below, scale in _BELOW:
+    for name, below, scale in _BELOW:
         interval = measures.get(name)
         if interval is None:
             continue
@@ -75,9 +75,9 @@ def below_table(
             height=14,
         )  # fmt: skip
         bounds = interval_text(interval, "nats")
-        named = term(name, title.format(left=left))
         rows.append(
-            f'<tr><td>{named}<br><span class="ds-sub">{below}</span></td>'
+            f"<tr><td>{term(name, MEASURES[name].short)}<br>"
+            f'<span class="ds-sub">{below.format(left=left)}</span></td>'
             f'<td><img src="{glyph}" alt="{nats(interval.value)} {bounds}">'
             f'<span class="ds-label">{_end(scale[0])} to {_end(top)}</span></td>'
             f'<td class="ds-number"><span class="ds-strong">{nats(interval.value)}</span> '

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from analysis.divergence.null import FEWEST_FOR_INTERVAL, FEWEST_TO_JUDGE, Null
+from dashboard.figures.headline import COLUMNS
 from dashboard.figures.intervals import null_sample
-from dashboard.figures.measures import term
+from dashboard.figures.measures import MEASURES, term
 from dashboard.figures.numbers import count_of, escaped
 from dashboard.figures.sides import Sides
 from dashboard.theme import Palette
@@ -14,14 +15,6 @@ from dashboard.theme import Palette
 _SQUARE = '<span class="ds-square"></span>'
 _FAR = '<span class="ds-square ds-far"></span>'
 _CIRCLE = '<span class="ds-circle"></span>'
-_SHORT = {
-    "accuracy": "accuracy",
-    "agreement": "agreement",
-    "kl_teacher_student": "KL",
-    "confidence_gap": "confidence",
-    "negative_flips": "negative flips",
-    "ece": "calibration error",
-}
 
 
 def headline_legend(count: int, colors: Palette, sides: Sides) -> str:
@@ -95,7 +88,8 @@ def range_words(nulls: Mapping[str, Null]) -> str:
 
     Nothing is said where no number was judged: fewer than three references, or a filter.
     """
-    judged = {name: nulls[name] for name in _SHORT if name in nulls}
+    shown = [column.measure for column in COLUMNS]
+    judged = {name: nulls[name] for name in shown if name in nulls}
     judged = {name: null for name, null in judged.items() if null.outside is not None}
     outside = [name for name, null in judged.items() if null.outside]
     if not judged:
@@ -106,7 +100,7 @@ def range_words(nulls: Mapping[str, Null]) -> str:
         if len(outside) == 1:
             return "; outside the honest range"
         return f"; outside the honest range in {len(outside)} of {len(judged)} numbers"
-    named = [_SHORT[name] for name in outside]
+    named = [MEASURES[name].short for name in outside]
     listed = named[0] if len(named) == 1 else f"{', '.join(named[:-1])} and {named[-1]}"
     verb = "is" if len(named) == 1 else "are"
     return f"; that is inside the honest range, its {listed} {verb} not"

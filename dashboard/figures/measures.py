@@ -13,7 +13,10 @@ from dashboard.figures.numbers import escaped
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measure:
-    """One measure: its title, one sentence, unit, range, what a higher value means, source."""
+    """One measure: its title, one sentence, unit, range, what a higher value means, source.
+
+    ``short`` names it inside a sentence or a line of a table; only headline measures have one.
+    """
 
     title: str
     says: str
@@ -21,6 +24,7 @@ class Measure:
     range: str
     higher: str = ""
     source: str = ""
+    short: str = ""
 
     @property
     def help(self) -> str:
@@ -46,11 +50,13 @@ _SHARE = "0 to 100 %"
 
 OUTPUTS = {
     "accuracy": Measure(
-        title="Accuracy", says="Share of labeled images that are answered with their label",
+        title="Accuracy", short="accuracy",
+        says="Share of labeled images that are answered with their label",
         unit="share", range=_SHARE, higher="better",
     ),
     "agreement": Measure(
-        title="Agreement", says="Share of images on which both models answer the same class",
+        title="Agreement", short="agreement",
+        says="Share of images on which both models answer the same class",
         unit="share", range=_SHARE, higher="closer", source=_MILANI,
     ),
     "churn": Measure(
@@ -58,7 +64,7 @@ OUTPUTS = {
         unit="share", range=_SHARE, higher="farther", source=_MILANI,
     ),
     "kl_teacher_student": Measure(
-        title="KL (teacher ∥ student)",
+        title="KL (teacher ∥ student)", short="KL",
         says="How badly the student’s probabilities stand in for the teacher’s: the mean of "
         "log(p teacher / p student) under the teacher",
         unit="nats", range="0 upward", higher="farther",
@@ -81,12 +87,12 @@ OUTPUTS = {
         unit="share", range="0 to 1", higher="closer",
     ),
     "top5_order": Measure(
-        title="Order of the top five",
+        title="Order of the top five", short="order of the top five",
         says="Kendall’s tau between both models’ order of the teacher’s five likeliest classes",
         unit="", range="−1 to 1", higher="closer", source="Kendall, Biometrika 1938",
     ),
     "dark_kl": Measure(
-        title="KL below the answer",
+        title="KL below the answer", short="KL below the answer",
         says="KL (teacher ∥ student) of all classes but the teacher’s answer, scaled to sum to 1",
         unit="nats", range="0 upward", higher="farther",
         source="Zhao et al., CVPR 2022, arXiv 2203.08679",
@@ -96,16 +102,17 @@ OUTPUTS = {
         unit="probability", range="0 to 1", higher="surer", source=_CALIBRATION,
     ),
     "confidence_gap": Measure(
-        title="Confidence gap", says="The student’s highest probability minus the teacher’s, mean",
+        title="Confidence gap", short="confidence gap",
+        says="The student’s highest probability minus the teacher’s, mean",
         unit="points", range="−100 to 100", higher="a surer student",
     ),
     "negative_flips": Measure(
-        title="Negative flips",
+        title="Negative flips", short="negative flips",
         says="Share of labeled images that the teacher answers right and the student wrong",
         unit="share", range=_SHARE, higher="farther", source=_FLIPS,
     ),
     "ece": Measure(
-        title="Calibration error",
+        title="Calibration error", short="calibration error",
         says="Mean distance between how sure a model is and how often it is right, over 15 bins",
         unit="points", range="0 to 100", higher="worse calibrated", source=_CALIBRATION,
     ),
@@ -115,7 +122,7 @@ OUTPUTS = {
         unit="", range="above 0", higher="a model that was too sure", source=_CALIBRATION,
     ),
     "mean_neighborhood_overlap": Measure(
-        title="Shared neighbors",
+        title="Shared neighbors", short="shared neighbors",
         says="Share of an image’s nearest others in feature space that both models share, of 15 "
         "unless the comparison asked for another number",
         unit="share", range="0 to 1", higher="closer",
@@ -131,7 +138,7 @@ OUTPUTS = {
 
 ATTACK = {
     "attack_success_rate": Measure(
-        title="Attack success rate",
+        title="Attack success rate", short="ASR",
         says="Share of images of other classes that are answered with the target class",
         unit="share", range=_SHARE, higher="a trigger that works", source=_DISTILLED,
     ),

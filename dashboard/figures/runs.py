@@ -13,6 +13,7 @@ from analysis.records import Interval
 from analysis.store.summary import HEADLINE, StudentSummary, StudySummary, damaged
 from dashboard.figures.headline import null_words
 from dashboard.figures.intervals import interval_glyph
+from dashboard.figures.measures import MEASURES
 from dashboard.figures.numbers import (
     NOT_MEASURED,
     Unit,
@@ -42,15 +43,22 @@ class Shown:
 
 
 SHOWN: Mapping[str, Shown] = {
-    "accuracy": Shown("Accuracy, %", "share", (0, 1), "0–100"),
-    "agreement": Shown("Agreement with the teacher, %", "share", (0, 1), "0–100"),
-    "kl_teacher_student": Shown("KL (teacher ∥ student), nats", "nats", (0, 2), "0–2"),
+    "accuracy": Shown(f"{MEASURES['accuracy'].title}, %", "share", (0, 1), "0–100"),
+    "agreement": Shown(
+        f"{MEASURES['agreement'].title} with the teacher, %", "share", (0, 1), "0–100"
+    ),
+    "kl_teacher_student": Shown(
+        f"{MEASURES['kl_teacher_student'].title}, nats", "nats", (0, 2), "0–2"
+    ),
     "attack_success_rate": Shown(
         "Answers the target with the trigger, %", "share", (0, 1), "0–100"
     ),
     "base_rate": Shown("Answers the target without it, %", "share", (0, 1), "0–100"),
 }
-_ROW = {"agreement": "Agreement, %", "attack_success_rate": "Target with the trigger, %"}
+_ROW = {
+    "agreement": f"{MEASURES['agreement'].title}, %",
+    "attack_success_rate": "Target with the trigger, %",
+}
 """The measures of a row under short titles."""
 
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 from analysis.records import CLEAN, TRIGGER
 from dashboard.figures.cells import ORDER, CellRow
 from dashboard.figures.intervals import mark_glyph
-from dashboard.figures.measures import term
+from dashboard.figures.measures import MEASURES, term
 from dashboard.figures.numbers import NOT_MEASURED, escaped, interval_text, nats, percent
 from dashboard.figures.tour_pictures import MARKS, part_color, parts_of
 from dashboard.loading_tour import TourNumbers
 from dashboard.theme import Palette
 
 _CLEAN_COLUMNS = (
-    ("accuracy", "Accuracy", "% right", "share", 1.0),
-    ("agreement", "Agreement with the teacher", "% same answer", "share", 1.0),
-    ("kl_teacher_student", "KL (teacher ∥ student)", "nats, mean", "nats", 2.0),
-)
+    ("accuracy", MEASURES["accuracy"].title, "% right", "share", 1.0),
+    (
+        "agreement", f"{MEASURES['agreement'].title} with the teacher", "% same answer", "share",
+        1.0,
+    ),
+    ("kl_teacher_student", MEASURES["kl_teacher_student"].title, "nats, mean", "nats", 2.0),
+)  # fmt: skip
 
 
 def clean_table(numbers: TourNumbers, colors: Palette) -> str:

@@ -42,7 +42,8 @@ def glyphs(table: str) -> list[str]:
 
 def test_each_value_stands_in_front_of_its_references() -> None:
     table = below_table(MEASURES, {"dark_kl": [0.4, 0.45, 0.5]}, LIGHT, "the teacher")
-    assert "order of the teacher’s top 5" in table
+    assert "order of the top five" in table
+    assert "Kendall’s tau over the teacher’s five" in table
     assert ">0.74<" in table
     assert "[0.40, 0.60]" in table
     order, dark = glyphs(table)
@@ -58,4 +59,4 @@ def test_a_value_beyond_the_scale_widens_it() -> None:
 
 def test_what_was_not_measured_is_left_out() -> None:
     assert below_table({"dark_kl": None}, {}, LIGHT, "the teacher") == ""
-    assert "top 5" not in below_table({"dark_kl": MEASURES["dark_kl"]}, {}, LIGHT, "x")
+    assert "top five" not in below_table({"dark_kl": MEASURES["dark_kl"]}, {}, LIGHT, "x")

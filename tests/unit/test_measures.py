@@ -106,3 +106,8 @@ def test_a_page_explains_what_it_shows(
     shown = html.unescape(" ".join(item.proto.body for item in at.get("html")))
     for key in measures:
         assert MEASURES[key].help in shown, key
+
+
+def test_headline_measures_have_a_short_title() -> None:
+    for measure in ("accuracy", "top5_order", "dark_kl", *JUDGED):
+        assert MEASURES[measure].short
