@@ -43,13 +43,21 @@ def state_of(finding: Finding) -> State:
     return "weaker" if finding.statistic > max(finding.null) else "inside"
 
 
+def evidence_line(null: str) -> str:
+    """The sentence above the table; ``null`` says what each test stands beside."""
+    return (
+        f"Nothing is known about the trigger here; {null}. "
+        "The larger a statistic, the more suspicious."
+    )
+
+
 def evidence_table(report: AuditReport, names: Sequence[str], colors: Palette) -> str:
     """The table as HTML, the primary test first; each glyph's scale starts at 0."""
     rows = "".join(_row(finding, names, colors) for finding in report.evidence)
     return (
         '<table class="ds-table ds-rows ds-evidence"><thead><tr><th></th><th>test</th>'
         f'<th class="ds-number">{escaped(report.student, 28)}'
-        '<div class="ds-sub">statistic (larger is more suspicious)</div></th>'
+        '<div class="ds-sub">statistic</div></th>'
         "<th>against the null</th>"
         f"<th>{term('p_value', 'how rare', end=True)}</th></tr></thead>{rows}</table>"
         f"{_legend({state_of(finding) for finding in report.evidence})}"

@@ -70,7 +70,7 @@ def _evidence(view: View, report: AuditReport) -> None:
         if references
         else "no reference students, so no p-value"
     )
-    messages.section("Evidence", f"Nothing is known about the trigger here; {null}.")
+    messages.section("Evidence", audit_evidence.evidence_line(null))
     st.html(audit_evidence.evidence_table(report, view.class_names, view.colors))
     note = report.null_fit.get("note")
     if note:

@@ -260,10 +260,11 @@ def _by_chance(values: np.ndarray, region: np.ndarray) -> str:
     area = percent(float(area_inside(values[None], region)[0]), 0)
     elsewhere = float(np.quantile(mass_of_shifted(values[None], region), _ELSEWHERE))
     if not np.isfinite(elsewhere):
-        return f"It is {area}{THIN}% of the area."
+        return f"{area}{THIN}% of the area"
     return (
-        f'<span title="At 95 of 100 random places it holds no more">Elsewhere it holds up to '
-        f"{percent(elsewhere, 0)}{THIN}%</span>; it is {area}{THIN}% of the area."
+        f"{area}{THIN}% of the area; "
+        '<span title="At 95 of 100 random places it holds no more">elsewhere up to '
+        f"{percent(elsewhere, 0)}{THIN}%</span>"
     )
 
 

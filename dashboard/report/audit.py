@@ -45,7 +45,7 @@ def _evidence(c: Comparison, report: AuditReport) -> str:
         if references
         else "no reference students, so no p-value"
     )
-    head = titled("Evidence", f"Nothing is known about the trigger here; {null}.")
+    head = titled("Evidence", audit_evidence.evidence_line(null))
     table = themed(lambda colors: audit_evidence.evidence_table(report, c.class_names, colors))
     left_out = ", ".join(report.not_tested)
     below = f"Not covered: {left_out}. " if left_out else ""

@@ -124,12 +124,12 @@ def test_mass_on_the_sticker_stands_beside_the_same_region_elsewhere(
     kept = at.session_state["kept_figures"]["attributions"].columns()
     maps = np.array(kept["value"], dtype=np.float32).reshape(3, 1, *region.shape)
     expected = [
-        f"Elsewhere it holds up to {percent(float(np.quantile(draws, 0.95)), 0)}"
+        f"elsewhere up to {percent(float(np.quantile(draws, 0.95)), 0)}"
         for draws in (mass_of_shifted(values, region) for values in maps)
     ]
     text = re.sub(r"<[^>]+>", "", text_of(at))
-    assert re.findall(r"Elsewhere it holds up to \d+", text) == expected
-    assert text.count(f"; it is {percent(float(region.mean()), 0)}{THIN}% of the area.") == 3
+    assert re.findall(r"elsewhere up to \d+", text) == expected
+    assert text.count(f"{percent(float(region.mean()), 0)}{THIN}% of the area; ") == 3
 
 
 def test_a_change_of_everything_is_no_place(run: Run) -> None:
