@@ -15,7 +15,7 @@ from analysis.errors import InputError
 
 
 def occlusion(task: Task) -> torch.Tensor:
-    """How far the number falls when a window is covered with the baseline, per pixel covered.
+    """How far the number falls when windows over a pixel are covered with the baseline, on average.
 
     ``window`` is the side of the square and ``stride`` its step, in pixels, at most ``window``.
     Raises :class:`InputError` for a window that is larger than the image.

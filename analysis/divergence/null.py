@@ -92,14 +92,14 @@ def prediction_p(
 ) -> float | None:
     """Return the two-sided p-value of ``value`` as one new draw; None for fewer than two.
 
-    1 where nothing can be said: references without spread and a value among them.
+    Of references without spread nothing can be said: 1 for their own value, None for another.
     """
     if len(references) < FEWEST_FOR_INTERVAL:
         return None
     distance = abs(value - float(np.mean(references)))
     error = _standard_error(references, resolution)
     if error == 0:
-        return 1.0 if distance == 0 else 0.0
+        return 1.0 if distance == 0 else None
     return float(2 * stdtr(len(references) - 1, -distance / error))
 
 
@@ -145,12 +145,15 @@ def judge(
 ) -> dict[Key, Null]:
     """Judge the numbers of ``family`` together, by Holm's correction; others stay unjudged.
 
-    Numbers with fewer than three references are neither judged nor counted.
+    Numbers with fewer than three references, or without a p-value, are neither judged nor counted.
     """
-    judged = [key for key in nulls if key in family and nulls[key].n >= FEWEST_TO_JUDGE]
-    p_values = [p for key in judged if (p := nulls[key].p) is not None]
+    p_values = {
+        key: null.p
+        for key, null in nulls.items()
+        if key in family and null.n >= FEWEST_TO_JUDGE and null.p is not None
+    }
     verdicts = {
         key: replace(nulls[key], p_holm=p, outside=p < alpha)
-        for key, p in zip(judged, holm(p_values), strict=True)
+        for key, p in zip(p_values, holm(list(p_values.values())), strict=True)
     }
     return {key: verdicts.get(key, null) for key, null in nulls.items()}

@@ -44,11 +44,11 @@ def find_permutation(
     """The permutation of the student's classes that explains its disagreement, or None.
 
     The best permutation is an assignment problem on the counts of joint answers (Kuhn, 1955). It
-    is reported when permutations found on either random half raise the agreement on the other
-    half by more than 20 points, raise it as much beyond what both models' class frequencies make
-    likely (so a student that answers one class only does not count), and when a sign test on the
-    answers won and lost (McNemar, 1947) leaves less than 0.1 % to chance. Few or poor answers thus
-    raise no alarm.
+    is reported when permutations found on either random half, each applied to the other half,
+    raise the agreement on both together by more than 20 points, raise it as much beyond what both
+    models' class frequencies make likely (so a student that answers one class only does not
+    count), and when a sign test on the answers won and lost (McNemar, 1947) leaves less than
+    0.1 % to chance. Few or poor answers thus raise no alarm.
 
     Raises what :func:`~analysis.divergence.outputs.compare_outputs` raises.
     """

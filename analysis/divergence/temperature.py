@@ -17,6 +17,7 @@ _MOST_FITTED = 20_000
 _LARGEST = 100.0
 _STEPS = 60
 _SMALLEST_STEP = 1e-10
+_AT_BOUND = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +39,11 @@ class TemperatureScaling:
     n_tested: int
 
 
-def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature in [0.01, 100] with the least mean negative log probability of the label.
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float | None:
+    """The temperature in (0.01, 100) with the least mean negative log probability of the label.
+
+    None where there is none: answers that are all right want no end of confidence, and logits
+    that say nothing none at all.
 
     ``logits`` (N, K), ``labels`` (N,). The loss is convex in the inverse temperature, whose best
     value Newton's method finds, bracketed by bisection. Raises :class:`InputError` for no samples.
@@ -63,7 +67,9 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         if abs(following - inverse) <= _SMALLEST_STEP * inverse:
             break
         inverse = following
-    return float(1 / inverse)
+    # Where no temperature is best, or all are, the search ends at a bound.
+    inside = abs(np.log(inverse)) < np.log(_LARGEST) - _AT_BOUND
+    return float(1 / inverse) if inside else None
 
 
 def scale_temperature(
@@ -71,8 +77,9 @@ def scale_temperature(
 ) -> TemperatureScaling | None:
     """Fit the temperature of ``logits`` (N, K) on one seeded half, measure it on the other.
 
-    None without labels and for fewer than 20 samples. At most 20 000 samples are fitted to. Raises
-    what :func:`~analysis.divergence.outputs.compare_outputs` raises.
+    None without labels, for fewer than 20 samples, and where no temperature is best. At most
+    20 000 samples are fitted to. Raises what
+    :func:`~analysis.divergence.outputs.compare_outputs` raises.
     """
     known = check_labels(labels, *logits.shape)
     if known is None or len(logits) < FEWEST:
@@ -81,6 +88,8 @@ def scale_temperature(
     fitted, tested = order[: len(order) // 2], np.sort(order[len(order) // 2 :])
     fitted = np.sort(fitted[:_MOST_FITTED])
     temperature = fit_temperature(np.asarray(logits[fitted]), known[fitted])
+    if temperature is None:
+        return None
     values, answers = np.asarray(logits[tested], dtype=np.float64), known[tested]
     after = values / temperature
     before_after = _errors((values, after), answers, seed, draws)

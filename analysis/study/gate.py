@@ -29,10 +29,11 @@ _EXAMPLE = "PATH<OP>VALUE, e.g. 'students.small.agreement.low>=0.95'"
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """One comparison of the value at ``path`` with ``value``, a number or a word."""
+    """One comparison of the value at ``path`` with ``word``, whose ``value`` is a number or it."""
 
     path: str
     comparison: str
+    word: str
     value: float | str
 
     @classmethod
@@ -45,12 +46,12 @@ class Requirement:
         value = _number(word)
         if isinstance(value, str) and comparison not in ("==", "!="):
             raise InputError(f"requirement {text!r}", expected=f"a number behind {comparison}")
-        return cls(path, comparison, value)
+        return cls(path, comparison, word, value)
 
     @property
     def text(self) -> str:
-        """The requirement in its shortest form."""
-        return f"{self.path}{self.comparison}{_shown(self.value)}"
+        """The requirement without its spaces."""
+        return f"{self.path}{self.comparison}{self.word}"
 
     def failure(self, headline: Mapping[str, Any]) -> str | None:
         """Say what ``headline`` holds instead, or None when the requirement is met.
@@ -62,12 +63,15 @@ class Requirement:
         found = _find(self.path, leaves)
         if found is None:
             return f"{self.text}: {NOT_MEASURED}"
-        if isinstance(found, str) != isinstance(self.value, str):
+        # A name that looks like a number is a word still: class "80", say.
+        numeral = isinstance(found, str) and not isinstance(_number(found), str)
+        by_word = numeral and self.comparison in ("==", "!=")
+        if isinstance(found, str) != isinstance(self.value, str) and not by_word:
             raise InputError(
                 f"requirement {self.text!r}: {self.path} is {_shown(found)}",
                 expected="a word" if isinstance(found, str) else "a number to compare it with",
             )
-        met = _COMPARE[self.comparison](found, self.value)
+        met = _COMPARE[self.comparison](found, self.word if by_word else self.value)
         return None if met else f"{self.text}: it is {_shown(found)}"
 
 
@@ -111,4 +115,4 @@ def _suggestion(path: str, leaves: Mapping[str, Any]) -> str:
 
 
 def _shown(value: float | str) -> str:
-    return value if isinstance(value, str) else f"{value:.6g}"
+    return value if isinstance(value, str) else f"{value:.10g}"

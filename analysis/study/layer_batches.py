@@ -25,7 +25,7 @@ class LayersConfig(Config):
     """How layers are compared; without names, the outputs of all blocks."""
 
     images: int = setting(2000, "compare on at most this many images (seeded)", low=2 * FEWEST)
-    batch: int = setting(256, "images in a minibatch", low=2 * FEWEST)
+    batch: int = setting(256, "images in a minibatch", low=2 * FEWEST, high=SUBSET)
     permutations: int = setting(20, "draws of the null", low=1, high=1000)
     seed: int = setting(0, "seed of the images drawn and of the null", low=0)
     layers: tuple[str, ...] = setting((), "layers of the teacher")

@@ -29,8 +29,9 @@ JUDGED = (
 )
 _SIGNED = ("titg",)
 _COUNTED = (
-    "accuracy", "agreement", "churn", "negative_flips", "attack_success_rate", "base_rate",
+    "accuracy", "agreement", "churn", "negative_flips", "attack_success_rate", "base_rate", "titg",
 )  # fmt: skip
+_OF_ATTACKED = ("attack_success_rate", "base_rate", "titg")
 _BESIDE = ("kind", "role", "varied", "epoch", "half", "attack", "teacher", "images", "normalize")
 _SEEDS = ("seed", "checkpoint_every", "checkpoint_count", "checkpoint_epochs")
 _SHOWN = 4
@@ -68,10 +69,16 @@ class StudentNulls:
 def find_nulls(study: Study, student: str) -> StudentNulls:
     """Hold every number of ``student`` against the references of ``study``.
 
-    A reference that is the student itself, weight for weight, is left out.
+    A reference that is the student itself, weight for weight, is left out, and one that is
+    another reference counts once.
     """
     own = study.models[student]
-    others = {name: m for name, m in study.references.items() if m.digest != own.digest}
+    by_digest: dict[str, str] = {}
+    for name, model in study.references.items():
+        by_digest.setdefault(model.digest, name)
+    others = {
+        name: study.references[name] for digest, name in by_digest.items() if digest != own.digest
+    }
     if student == TEACHER or not others:
         return StudentNulls()
     nulls = dict(_nulls(study, student, list(others)))
@@ -93,7 +100,7 @@ def _nulls(
             if interval is None or not known:
                 continue
             n = condition.n
-            if measure in ("attack_success_rate", "base_rate"):
+            if measure in _OF_ATTACKED:
                 n = study.record(f"attack_n/{slug}", n)
             null = null_of(
                 interval.value,

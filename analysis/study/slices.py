@@ -89,7 +89,14 @@ def find_divergent_slices(
         },
         config=config.key(),
     )
-    record = {**output.record, "slices": [_named(base, item) for item in output.record["slices"]]}
+    members = np.load(output.file("members.npy"))
+    record = {
+        **output.record,
+        "slices": [
+            _named(base, item, own)
+            for item, own in zip(output.record["slices"], members, strict=True)
+        ],
+    }
     return Products(
         arrays={f"{base}/members": output.file("members.npy")} if record["slices"] else {},
         records={base: record},
@@ -102,10 +109,9 @@ def _load(arrays: Mapping[str, Path], key: str) -> np.ndarray | None:
     return None if path is None else np.load(path, mmap_mode="r")
 
 
-def _named(base: str, item: Mapping[str, Any]) -> dict[str, Any]:
+def _named(base: str, item: Mapping[str, Any], members: np.ndarray) -> dict[str, Any]:
     """The slice with an id that no other slice of the study has, for addresses."""
-    described = [part["meaning"] for part in item["predicates"]]
-    return {"id": digest_json([base, described, item["n"]])[:16], **item}
+    return {"id": digest_json([base, digest_array(members)])[:16], **item}
 
 
 def slices_json(found: SliceSearch) -> dict[str, Any]:

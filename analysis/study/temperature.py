@@ -14,7 +14,7 @@ from analysis.divergence.temperature import scale_temperature
 from analysis.records import CLEAN
 from analysis.study.stages import Products, Workbench
 
-VERSION = 1
+VERSION = 2
 
 
 def fit_temperatures(
@@ -22,7 +22,7 @@ def fit_temperatures(
 ) -> Products:
     """Fit the temperature of ``model`` on one half of a condition's images, measure the other.
 
-    The record is None where there are no labels, or too few images.
+    The record is None where there are no labels or too few images, or no temperature is best.
     """
     values = np.load(logits, mmap_mode="r")
 

@@ -18,6 +18,7 @@ HEADLINE = {
             "ece": None,
         },
         "a.b": {"parameters": 33216},
+        "numbers": {"worst": "80", "close": 0.9499999},
     },
 }
 
@@ -38,6 +39,8 @@ def failure(text):
         ("students.s.role != control", "control"),
         ("study.labeled==true", "true"),
         ("study.name==Road signs", "Road signs"),
+        ("students.numbers.worst==80", 80.0),
+        ("students.numbers.worst!=8", 8.0),
     ],
 )
 def test_met(text, value):
@@ -54,6 +57,9 @@ def test_met(text, value):
         ("study.labeled!=true", "it is true"),
         ("students.s.ece.high<0.05", "students.s.ece.high<0.05: not measured"),
         ("students.s.ece!=3", "not measured"),
+        ("students.numbers.worst!=80", "students.numbers.worst!=80: it is 80"),
+        ("students.numbers.close>=0.95", "it is 0.9499999"),
+        ("students.numbers.close>=0.9999999", "students.numbers.close>=0.9999999: it is"),
         ("students.s.agreement.null.outside==false", "not measured"),
     ],
 )
@@ -70,6 +76,7 @@ def test_not_met(text, words):
         ("students.s.agreement>=0.9", "students.s.agreement.high or students.s.agreement.low"),
         ("students.s.agreement.low==high", "a number to compare it with"),
         ("students.s.role==1", "a word"),
+        ("students.numbers.worst>7", "a word"),
         ("study.classes==stop", "study.name"),
     ],
 )
@@ -111,7 +118,7 @@ def test_the_command_exits_3_with_one_line_for_each_failure(tiny_study, capsys):
     lines = error.splitlines()
     assert len(lines) == 2
     assert lines[0].startswith("failed: students.alpha.agreement.low>=")
-    assert lines[0].endswith(f"it is {low:.6g}")
+    assert lines[0].endswith(f"it is {low:.10g}")
     assert lines[1].endswith("not measured")
 
 

@@ -111,6 +111,25 @@ def test_a_student_is_no_reference_of_its_own():
     assert nulls.references == ("r2", "r3", "r4")
 
 
+def test_a_reference_under_two_names_counts_once():
+    study = make_study()
+    models = {**study.models, "r2": model("r2", digest="r1")}
+    study = Study(study.path, dataclasses.replace(study.manifest, models=models))
+    assert find_nulls(study, "s").references == ("r1", "r3", "r4")
+
+
+def test_a_share_of_attacked_images_has_a_step_too():
+    study = make_study()
+    records = {**study.manifest.records}
+    for name in ("s", *AGREEMENT):
+        key = f"measures/{name}/trigger"
+        records[key] = {**records[key], "titg": interval(0.001 if name == "s" else 0.0)}
+    study = Study(study.path, dataclasses.replace(study.manifest, records=records))
+    null = find_nulls(study, "s").of("titg", TRIGGER)
+    assert null.p > 0.05
+    assert null.high > 0.002
+
+
 def test_without_references_there_is_no_null():
     study = make_study(references={})
     assert find_nulls(study, "s").nulls == {}

@@ -55,8 +55,9 @@ def test_scaled_logits_have_a_scaled_temperature(seed: int, factor: float) -> No
 
 def test_a_model_that_is_always_right_gets_the_coldest_temperature() -> None:
     logits = np.eye(3)[[0, 1, 2, 0]] * 5
-    assert fit_temperature(logits, np.asarray([0, 1, 2, 0])) == pytest.approx(0.01)
-    assert fit_temperature(logits, np.asarray([1, 2, 0, 1])) == pytest.approx(100)
+    assert fit_temperature(logits, np.asarray([0, 1, 2, 0])) is None
+    assert fit_temperature(logits, np.asarray([1, 2, 0, 1])) is None
+    assert fit_temperature(np.zeros((4, 3)), np.asarray([1, 2, 0, 1])) is None
     with pytest.raises(InputError, match="no samples"):
         fit_temperature(np.zeros((0, 3)), np.zeros(0, int))
 
