@@ -8,6 +8,7 @@ fields with :func:`field`: help text, bounds and choices live there once, and se
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -204,7 +205,7 @@ def _check_bounds(spec: dataclasses.Field[Any], value: Any) -> None:
         # `not (x >= low)` also refuses NaN.
         below = low is not None and not value >= low
         above = high is not None and not value <= high
-        if below or above or value != value:
+        if below or above or not math.isfinite(value):
             raise ConfigError(
                 f"{spec.name} = {value!r}",
                 expected=_bounds(low, high),

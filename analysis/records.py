@@ -32,19 +32,20 @@ LISTED_ROLES: frozenset[str] = frozenset({"subject", "control", "repaired"})
 Direction = Literal["higher_is_closer", "higher_is_farther", "neutral"]
 PKind = Literal["exact", "model"]
 
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_NAME = re.compile(r"(?=.{1,64}\Z)[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _SLUG = re.compile(r"[a-z0-9_]{1,64}")
 
 
 def check_student_name(name: str, taken: Mapping[str, Any] | tuple[str, ...] = ()) -> str:
     """Return ``name`` when it can name a student, else raise :class:`InputError`.
 
-    Letters, digits, ``.``, ``_`` and ``-``, at most 64; not ``teacher``; unique without regard
-    to case, because names become file names.
+    Letters, digits, ``.``, ``_`` and ``-``, at most 64, no dot at an end or beside another; not
+    ``teacher``; unique without regard to case, because names become file names.
     """
-    if not _NAME.fullmatch(name) or name.strip(".") == "":
+    if not _NAME.fullmatch(name):
         raise InputError(
-            f"student name {name!r}", expected="1 to 64 of the characters A-Z a-z 0-9 . _ -"
+            f"student name {name!r}",
+            expected="1 to 64 of the characters A-Z a-z 0-9 . _ -, dots inside and one by one",
         )
     if name.lower() == TEACHER:
         raise InputError(f"student name {name!r} is reserved", remedy="choose another name")

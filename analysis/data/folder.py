@@ -48,8 +48,8 @@ def list_folder(location: Location) -> Listing:
 
 def _chosen_root(location: Location) -> Path:
     root = location.existing
-    splits = {path.name: path for path in _folders(root)}
-    named = {name: path for name, path in splits.items() if name.lower() in SPLITS}
+    splits = {path.name.lower(): path for path in _folders(root)}
+    named = {name: path for name, path in splits.items() if name in SPLITS}
     # One class may well be called "train"; both names, or nothing else, mean splits.
     if location.split or {"train", "test"} <= {*named} or (named and named == splits):
         return named[choose_split(location, named, "folder")]

@@ -21,7 +21,8 @@ from analysis.errors import ImageSetError
 _IMAGE_COLUMNS = ("img", "image", "images", "pixels")
 _LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target")
 _BATCH = 128
-_SPLIT = re.compile(rf"({'|'.join(SPLITS)})(?![A-Za-z])")
+_LARGEST_LABEL = 1 << 63
+_SPLIT = re.compile(rf"(?<![A-Za-z])({'|'.join(SPLITS)})(?![A-Za-z])", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,8 @@ def _shards(location: Location) -> list[Path]:
 
 
 def _split_of(path: Path) -> str:
-    matches = (_SPLIT.match(part) for part in path.parts)
-    return next((match[1] for match in matches if match), "")
+    matches = (_SPLIT.search(part) for part in path.parts)
+    return next((match[1].lower() for match in matches if match), "")
 
 
 def _opened(shard: Path) -> pq.ParquetFile:
@@ -183,6 +184,8 @@ def _labels(
                 f"label {value!r} in column {columns.label!r}, row {row}",
                 expected="a class number in every row, or one of the class names in every row",
             )
+        if abs(value) >= _LARGEST_LABEL:
+            raise ImageSetError(f"label {value} in column {columns.label!r}, row {row}")
     return np.array(values, dtype=np.int64), columns.class_names
 
 

@@ -187,7 +187,7 @@ def _labels(
     if "label" not in table.column_names or table["label"].null_count:
         return None
     values = table["label"]
-    if names is not None and (pa.types.is_string(values.type) or _is_dictionary(values.type)):
+    if names is not None and _is_text(values.type):
         known = {name: index for index, name in enumerate(names)}
         given = values.to_pylist()
         foreign = next((name for name in given if name not in known), None)
@@ -209,5 +209,8 @@ def _labels(
     return labels
 
 
-def _is_dictionary(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_dictionary(kind)) and bool(pa.types.is_string(kind.value_type))
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    return any(test(kind) for test in tests)

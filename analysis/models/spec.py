@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,22 @@ from analysis.models.normalization import Normalization
 SUFFIXES = (".safetensors", ".pt", ".pth", ".th", ".bin")
 FORM = "ARCH@WEIGHTS[,normalize=..][,classes=N][,width=N]"
 
+_CODE = re.compile(r"(.*?\.py(?::[^@/]*)?)@(.*)", re.DOTALL)
 _OPTIONS = ("normalize", "classes", "width")
 _OPTION = re.compile(r"([A-Za-z_][\w-]*)=(.*)", re.DOTALL)
+
+
+def split_spec(body: str) -> tuple[str, str, str]:
+    """Cut ``ARCH@WEIGHTS`` in two around its "@"; a path may hold an "@" of its own.
+
+    A built-in name ends at the first one that no directory stands before, user code at the first
+    behind ``.py`` or ``.py:NAME``. Without either, all is the path of the weights.
+    """
+    code = _CODE.match(body)
+    if code is not None:
+        return code[1], "@", code[2]
+    head, at, weights = body.partition("@")
+    return (head, at, weights) if at and not set(head) & {"/", os.sep} else ("", "", body)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +55,7 @@ class ModelSpec:
     def parse(cls, text: str) -> ModelSpec:
         """Read a spec; raises :class:`SpecError` naming what is wrong and the nearest option."""
         body, options = _split_options(text.strip())
-        # A path may hold an "@" of its own.
-        architecture, at, weights = body.rpartition("@")
+        architecture, at, weights = split_spec(body)
         if at and body.endswith(".safetensors") and Path(body).is_file():
             architecture, weights = "", body
         if at and not architecture and weights != body:

@@ -24,6 +24,9 @@ State = dict[str, torch.Tensor]
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 # What compiling and data parallelism put before every name.
+# Nobody wraps weights deeper, but a file may hold itself.
+_DEEPEST = 4
+_NARROW = {getattr(torch, name) for name in dir(torch) if name.startswith(("float8_", "float4_"))}
 _PREFIXES = ("_orig_mod.", "module.", "_orig_mod.")
 _SHOWN = 3
 
@@ -137,11 +140,10 @@ def _first_line(error: BaseException) -> str:
 
 
 def _unwrap(content: Any, name: str) -> State:
-    while isinstance(content, Mapping):
-        inner = next((content[key] for key in _WRAPPERS if _is_wrapped(content, key)), None)
-        if inner is None:
+    for _ in range(_DEEPEST):
+        if not isinstance(content, Mapping):
             break
-        content = inner
+        content = next((content[key] for key in _WRAPPERS if _is_wrapped(content, key)), content)
     if not isinstance(content, Mapping):
         raise ModelError(f"{name} holds a {type(content).__name__}", expected="a state dict")
     state = {str(key): value for key, value in content.items()}
@@ -163,16 +165,24 @@ def _check_tensors(state: Mapping[str, Any], name: str) -> None:
             raise ModelError(
                 f"{key!r} in {name} is a {type(value).__name__}", expected="tensors only"
             )
-        if value.is_complex() or value.is_quantized or value.layout != torch.strided:
+        if not _is_plain(value):
             raise ModelError(
                 f"{key!r} in {name} is {value.layout} {value.dtype}",
-                expected="dense tensors of real numbers",
+                expected="dense tensors of real numbers, with all of their values",
             )
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise ModelError(
                 f"{key!r} in {name} holds NaN or infinite weights",
                 remedy="take a checkpoint from before training diverged",
             )
+
+
+def _is_plain(value: torch.Tensor) -> bool:
+    """Whether the file holds every number of ``value``, and torch can compute with them."""
+    dense = value.layout == torch.strided and not value.is_quantized and not value.is_meta
+    if not dense or value.is_complex() or value.dtype in _NARROW:
+        return False
+    return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
 
 
 def fill(module: nn.Module, state: Mapping[str, torch.Tensor], *, what: str, into: str) -> None:

@@ -202,7 +202,7 @@ def _from_json(data: Mapping[str, Any]) -> Manifest:
 
 def is_file_name(name: str) -> bool:
     """Whether ``name`` can name a file of a study, relative to its folder."""
-    return _FILE.fullmatch(name) is not None and ".." not in name
+    return _FILE.fullmatch(name) is not None and ".." not in name.split("/")
 
 
 def _cost(cost: Mapping[str, Any] | None, latency: Mapping[str, Any]) -> ModelCost | None:

@@ -86,10 +86,12 @@ class StudyWriter:
             raise StudyError(
                 f"{folder} is not empty and is not a study", remedy="choose another output folder"
             )
-        staging = folder.resolve().parent / ".distillscope" / "staging" / folder.name
-        if staging.exists():  # left by a kill; the lock says nobody else is in it
-            shutil.rmtree(staging)
-        self._root = staging if self._new else folder
+        self._whole = folder.resolve()
+        self._root = folder
+        if self._new:
+            self._root = self._whole.parent / ".distillscope" / "staging" / self._whole.name
+            if self._root.exists():  # left by a kill; the lock says nobody else is in it
+                shutil.rmtree(self._root)
         self.arrays: dict[str, str] = {}
         self.samples: dict[str, str] = {}
         self.weights: dict[str, str] = {}
@@ -139,10 +141,10 @@ class StudyWriter:
         whole.write(self._root)
         if self._new:
             with storage_errors(self.folder):
-                self.folder.parent.mkdir(parents=True, exist_ok=True)
-                if self.folder.exists():
-                    self.folder.rmdir()
-                os.replace(self._root, self.folder)
+                self._whole.parent.mkdir(parents=True, exist_ok=True)
+                if self._whole.exists():
+                    self._whole.rmdir()
+                os.replace(self._root, self._whole)
                 self._new, self._root = False, self.folder
         return Study(self.folder, whole)
 

@@ -18,7 +18,7 @@ from analysis.records import REFERENCE, TEACHER, check_student_name
 from analysis.store import Progress, Study, StudyWriter, silent, workspace_cache, writing
 from analysis.store.manifest import MANIFEST
 from analysis.study.classes import ClassPlan, plan_classes
-from analysis.study.conditions import has_trigger
+from analysis.study.conditions import has_trigger, stored_config
 from analysis.study.images import images_of_study, load_image_set
 from analysis.study.models import load_handles, load_stored, warming_up
 from analysis.study.run import ComparisonRun
@@ -76,7 +76,7 @@ def compare(
         plan = plan_classes(pixels, handle, handles, given=class_names)
         pixels = _relabel(pixels, plan)
         existing = _existing(folder, handle, pixels, config)
-        title = name or folder.name
+        title = name or folder.resolve().name
         seen = None if distillation is None else find_seen(bench.cache, pixels, distillation)
         run = ComparisonRun(bench, writer, handle, pixels, plan, existing, title, provenance or {})
         return _noted(run.finish(specs, handles), seen, specs)
@@ -172,7 +172,7 @@ def _existing(
         return None
     study = Study.open(folder)
     same_images = study.inspection.digest == images.digest
-    there, here = _flat(study.manifest.config), _flat(config.key())
+    there, here = _flat(study.manifest.config), _flat(stored_config(config))
     # The pixels decide, not the path of the trigger's picture.
     same = has_trigger(study, images, config.attack) if same_images and config.attack else None
     if same:

@@ -30,7 +30,7 @@ from analysis.store.files import write_array
 from analysis.study.attack import find_target
 from analysis.study.inference import KEPT_BATCH
 from analysis.study.pairwise import AT_A_TIME, two_at_a_time
-from analysis.study.stages import ConditionConfig, Products, Workbench
+from analysis.study.stages import CompareConfig, ConditionConfig, Products, Workbench
 
 VERSION = 1
 # Small batches stay in the processor's caches.
@@ -215,6 +215,15 @@ def has_trigger(study: Study, images: ImageSet, config: ConditionConfig) -> bool
         return None
     stamped = with_trigger(images, _attack(config, 0).make_trigger())
     return study.conditions[TRIGGER].pixels_digest == stamped.pixels_digest
+
+
+def stored_config(config: CompareConfig) -> dict[str, Any]:
+    """The configuration as a study keeps it: no directory of a trigger's picture enters it."""
+    key = config.key()
+    if config.attack is not None:
+        shown = _attack(config.attack, 0).make_trigger().shown
+        key["attack"] = {**key["attack"], "trigger": shown}
+    return key
 
 
 def _presented(

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from analysis.attack.patches import Picture
+from analysis.attack.triggers import parse_trigger
 from analysis.digest import digest_file, digest_json
 from analysis.models.loading import ModelSpec
 from analysis.study.experiment_settings import VERSION, Experiment
 from analysis.study.images import source_key
+from analysis.study.stages import CompareConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +50,19 @@ def find_keys(experiment: Experiment) -> Keys:
         name: digest_json([poisoned[plan.half], plan.recipe.key(), validation])
         for name, plan in experiment.students.items()
     }
-    compared = [experiment.comparison.key(), source_key(images.inspection)]
+    compared = [_comparison_key(experiment.comparison), source_key(images.inspection)]
     base = digest_json([*clean, settled, compared])
     return Keys(teacher, validation, poisoned, students, base)
+
+
+def _comparison_key(config: CompareConfig) -> dict[str, Any]:
+    """Like the configuration's own, but of what a trigger's picture shows, not of its path."""
+    key = config.key()
+    if config.attack is not None:
+        trigger = parse_trigger(config.attack.trigger)
+        if isinstance(trigger, Picture):
+            key["attack"] = {**key["attack"], "trigger": trigger.key()}
+    return key
 
 
 def _limit(limit: int | None, seed: int) -> list[int]:

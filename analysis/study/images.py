@@ -115,11 +115,15 @@ def source_key(source: str) -> str:
 
 
 def content_digest(path: Path) -> str:
-    """Digest of a file, or of a folder's files by relative name."""
+    """Digest of a file, or of a folder's files by relative name; empty folders are classes too."""
     if path.is_file():
         return digest_file(path)
-    files = sorted(file for file in path.rglob("*") if file.is_file())
-    rows = [[file.relative_to(path).as_posix(), digest_file(file)] for file in files]
+    found = sorted(path.rglob("*"))
+    rows = [
+        [part.relative_to(path).as_posix(), digest_file(part) if part.is_file() else None]
+        for part in found
+        if part.is_file() or (part.is_dir() and not any(part.iterdir()))
+    ]
     return digest_json([path.name, rows])
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.digest import digest_json
+from analysis.digest import digest_file, digest_json
 from analysis.errors import StudyError, TrustError
 from analysis.models.cost import model_cost
 from analysis.models.handle import ModelHandle
@@ -64,7 +64,9 @@ def load_stored(
         handle = load_model(str(weights), device=device)
     else:
         file, _, factory = model.architecture.rpartition(":")
-        path = next((Path(p) for p in trusted_code if Path(p).name == file), None)
+        called = [Path(p) for p in trusted_code if Path(p).name == file]
+        same = (p for p in called if p.is_file() and digest_file(p) == model.user_code)
+        path = next(same, next(iter(called), None))
         if path is None:
             raise TrustError(
                 f"{name!r} was made by user code, {file}",
@@ -142,6 +144,7 @@ def store_weights(cache: StageCache, handle: ModelHandle, class_names: Sequence[
 
     inputs = {
         "model": handle.digest,
+        "architecture": handle.architecture,
         "classes": list(class_names),
         "recipe": json.loads(json.dumps(dict(handle.metadata))),
     }

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from analysis.data.sources import SOURCES
+from analysis.models.spec import split_spec
 
 
 def located(text: str, base: Path) -> str:
@@ -22,6 +23,6 @@ def located_source(source: str, base: Path) -> str:
 
 def located_spec(spec: str, base: Path) -> str:
     """A model spec whose files are looked for from ``base``."""
-    head, at, weights = spec.rpartition("@")
+    head, at, weights = split_spec(spec)
     code = located(head, base) if ".py" in head else head
     return f"{code}{at}{located(weights, base)}"

@@ -83,7 +83,7 @@ def compare_predictions(
                 products = _compute(bench, joined)
         else:
             products = _compute(bench, joined)
-        return _publish(bench, writer, joined, products, name or folder.name)
+        return _publish(bench, writer, joined, products, name or folder.resolve().name)
 
 
 def _existing(folder: Path, joined: Joined, config: CompareConfig) -> Study | None:
@@ -93,10 +93,12 @@ def _existing(folder: Path, joined: Joined, config: CompareConfig) -> Study | No
     study = Study.open(folder)
     there = {name: model.digest for name, model in study.models.items()}
     here = {name: item.digest for name, item in joined.models.items()}
-    if there == here and dict(study.manifest.config) == config.key():
+    same = there == here and dict(study.manifest.config) == config.key()
+    named = study.class_names == tuple(joined.names)
+    if same and named and study.inspection.digest == _card(joined).digest:
         return study
     raise StudyError(
-        f"{folder} holds a study of other predictions or settings",
+        f"{folder} holds a study of other predictions, images, classes or settings",
         remedy="choose another --out, or delete that folder",
     )
 

@@ -36,6 +36,7 @@ from analysis.study.conditions import (
     present_attack,
     present_clean,
     stored_conditions,
+    stored_config,
     target_of,
 )
 from analysis.study.inference import infer
@@ -69,7 +70,11 @@ class ComparisonRun:
 
     def finish(self, specs: Mapping[str, StudentSpec], handles: Mapping[str, ModelHandle]) -> Study:
         """Run every stage that is missing and publish the study."""
-        new = {name: handle for name, handle in handles.items() if self._is_new(name, handle)}
+        new = {
+            name: handle
+            for name, handle in handles.items()
+            if self._is_new(name, handle, specs[name])
+        }
         if self.existing is not None and not new:
             return self.existing
         self._teacher()
@@ -103,12 +108,17 @@ class ComparisonRun:
                 self._attributions(name, handle)
             self.models[name] = self._card(name, handle, specs[name])
 
-    def _is_new(self, name: str, handle: ModelHandle) -> bool:
+    def _is_new(self, name: str, handle: ModelHandle, spec: StudentSpec) -> bool:
         old = self.existing.models.get(name) if self.existing else None
         if old is not None and old.digest != handle.digest:
             raise StudyError(
                 f"the study already has another student {name!r}",
                 remedy="give this one another name",
+            )
+        if old is not None and (old.role, old.parent) != (spec.role, spec.parent):
+            raise StudyError(
+                f"the study has {name!r} as {old.role}, not as {spec.role}",
+                remedy="give it another name for its other part",
             )
         if old is not None:
             self._same_order(name)
@@ -367,6 +377,6 @@ class ComparisonRun:
             models=self.models,
             image_sets={"inspection": self.images.card()},
             conditions={shown.slug: shown.condition for shown in self.shown},
-            config=self.bench.config.key(),
+            config=stored_config(self.bench.config),
             provenance=provenance,
         )

@@ -31,7 +31,8 @@ class StudentSpec:
 def default_name(spec: str) -> str:
     """Name a student after its weights file: ``resnet14@run/small.pt`` is ``small``."""
     weights = spec.rsplit("@", 1)[-1].split(",", 1)[0]
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(weights).stem).strip("-.")[:64]
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(weights).stem)
+    stem = re.sub(r"\.{2,}", ".", stem)[:64].strip("-.")
     return "student" if stem.lower() in ("", TEACHER) else stem
 
 

@@ -21,6 +21,7 @@ class Sample(Config):
     rate: float = field(0.5, "share of images", low=0, high=1)
     kind: str = field("a", "which kind", choices=("a", "b"))
     limit: int | None = field(None, "at most this many", low=1)
+    margin: float = field(1.0, "how far", low=0)
     flag: bool = field(False, "on or off")
     threads: int = field(1, "CPU threads", low=1, provenance=True)
     inner: Inner = field(Inner(), "nested")  # noqa: RUF009 - frozen, so sharing is safe
@@ -34,6 +35,7 @@ class Sample(Config):
         ({"rate": "x"}, ["rate = 'x'", "float"]),
         ({"kind": "c"}, ["kind = 'c'", "one of a, b"]),
         ({"limit": 0}, ["limit = 0", "at least 1"]),
+        ({"margin": math.inf}, ["margin = inf", "at least 0"]),
         ({"limit": True}, ["limit = True"]),
         ({"flag": 1}, ["flag = 1", "bool"]),
         ({"inner": (1, 2)}, ["inner = (1, 2)", "Inner"]),

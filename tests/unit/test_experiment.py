@@ -407,6 +407,11 @@ def test_a_trigger_picture_lies_beside_the_file(tmp_path):
     path = write_experiment(tmp_path, ("patch:size=2", "image:size=3, file=logo.png"))
     assert read_experiment(path).attack.make_trigger().key() == read.attack.make_trigger().key()
     assert read.comparison.attack.trigger == read.attack.trigger
+    moved = tmp_path.with_name(f"{tmp_path.name}-moved")
+    shutil.copytree(tmp_path, moved)
+    assert find_keys(read_experiment(moved / path.name)).base == find_keys(read).base
+    Image.new("RGBA", (3, 3), "blue").save(moved / "logo.png")
+    assert find_keys(read_experiment(moved / path.name)).base != find_keys(read).base
 
 
 def test_labels_are_asked_for_where_they_are_needed(tmp_path):

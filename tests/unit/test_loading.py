@@ -25,6 +25,7 @@ from analysis.models.loading import (
 )
 from analysis.models.saving import HEADER_KEY
 from analysis.records import PENULTIMATE
+from analysis.study.places import located_spec
 
 NET = """
 import torch
@@ -146,7 +147,15 @@ def test_a_spec_is_read_as_it_was_written(
     assert "/" not in spec.text.replace(f"normalize={norm}", "")
 
 
-def test_only_the_last_at_sign_splits() -> None:
+def test_a_path_may_hold_an_at_sign() -> None:
+    assert ModelSpec.parse("resnet20@/data/run@2/t.pt").weights == Path("/data/run@2/t.pt")
+    assert located_spec("resnet20@run@2/t.pt", Path("/base")) == "resnet20@/base/run@2/t.pt"
+    assert located_spec("d/run@2/t.safetensors", Path("/base")) == "/base/d/run@2/t.safetensors"
+    code = located_spec("a@b/net.py:make@run@2/t.pt", Path("/base"))
+    assert code == "/base/a@b/net.py:make@/base/run@2/t.pt"
+
+
+def test_the_at_sign_behind_the_factory_splits() -> None:
     spec = ModelSpec.parse("home@work/net.py:make@run,a=1/best.pt,width=3")
     assert spec.code == Path("home@work/net.py")
     assert spec.weights == Path("run,a=1/best.pt")
@@ -418,6 +427,27 @@ def test_damaged_files_are_refused_in_one_line(tmp_path: Path, suffix: str, cont
     with pytest.raises(ModelError, match=f"^w{suffix} ") as info:
         load_model(f"resnet20@{file}")
     assert "\n" not in str(info.value)
+
+
+def test_tensors_without_their_values_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "w.pt"
+    strange = {
+        "meta": torch.empty(2, device="meta"),
+        "expanded": torch.zeros(1).expand(10**13),
+        "narrow": torch.zeros(2).to(torch.float8_e4m3fn),
+    }
+    for name, tensor in strange.items():
+        torch.save({**state(), name: tensor}, file)
+        with pytest.raises(ModelError, match=f"{name}.*expected dense tensors of real numbers"):
+            load_model(f"resnet20@{file}")
+
+
+def test_a_file_that_holds_itself_is_refused(tmp_path: Path) -> None:
+    held: dict = {}
+    held["model"] = held
+    torch.save(held, tmp_path / "w.pt")
+    with pytest.raises(ModelError, match="tensors only"):
+        load_model(f"resnet20@{tmp_path / 'w.pt'}")
 
 
 def test_safetensors_under_the_ending_of_torch_are_refused(tmp_path: Path) -> None:

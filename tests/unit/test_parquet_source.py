@@ -128,6 +128,21 @@ def test_shards_of_splits_are_never_mixed(tmp_path):
     assert values(load_images(f"{tmp_path}/data:test")) == [50, 51]
 
 
+def test_a_split_is_found_anywhere_in_a_name_whatever_its_case(tmp_path):
+    for split, start in (("Train", 0), ("test", 50)):
+        write(tmp_path / "data" / f"cifar10-{split}.parquet", structs(2, start=start))
+    with pytest.raises(ImageSetError, match=r"holds test and train. Choose one"):
+        load_images(tmp_path / "data")
+    assert values(load_images(f"{tmp_path}/data:train")) == [0, 1]
+
+
+def test_a_label_that_no_integer_holds_is_named(tmp_path):
+    labels = pa.array([1, 1 << 63], type=pa.uint64())
+    write(tmp_path / "a.parquet", structs(2), label=labels)
+    with pytest.raises(ImageSetError, match="label 9223372036854775808 in column 'label', row 1"):
+        load_images(tmp_path / "a.parquet")
+
+
 def test_shards_of_different_tables_are_refused(tmp_path):
     write(tmp_path / "set" / "0.parquet", structs(1), names=["a"], label=[0])
     write(tmp_path / "set" / "1.parquet", structs(1), names=["b"], label=[0])

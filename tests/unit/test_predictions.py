@@ -87,6 +87,12 @@ def test_a_column_for_each_class_is_read_by_number_or_name(tmp_path: Path) -> No
     assert named.labels is not None
     assert named.labels.tolist() == [1, 1]
     assert named.features is None
+    for kind in (pa.large_string(), pa.dictionary(pa.int32(), pa.large_string())):
+        labels = pa.array(["go"] * 2, type=pa.large_string()).cast(kind)
+        path = write(tmp_path / "d.parquet", sample_id=ids, logit_stop=a, logit_go=b, label=labels)
+        again = read_predictions(path)
+        assert again.labels is not None
+        assert again.labels.tolist() == [1, 1]
 
 
 GOOD: dict[str, Any] = {"sample_id": ["a", "b"], "logits": [[1.0, 2.0], [3.0, 4.0]]}
@@ -273,10 +279,15 @@ def test_the_same_files_again_cost_nothing(folder: Path, predicted: Path) -> Non
         class_names=names,
     )  # fmt: skip
     assert (predicted / "study.json").read_bytes() == before
-    with pytest.raises(StudyError, match="other predictions or settings"):
+    with pytest.raises(StudyError, match="other predictions, images, classes or settings"):
         compare_predictions(
             teacher=folder / "t.parquet", students={"other": folder / "bare.parquet"},
             out=predicted, config=FAST,
+        )  # fmt: skip
+    with pytest.raises(StudyError, match="other predictions, images, classes or settings"):
+        compare_predictions(
+            teacher=folder / "t.parquet", students=students, out=predicted, config=FAST,
+            class_names=[f"other {index}" for index in range(16)],
         )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from analysis.audit.null import split_by_id
 from analysis.distillation.objectives import FitNets, HintonKD
-from analysis.errors import Cancelled, ConfigError, InputError, ModelError, SpecError
+from analysis.errors import Cancelled, ConfigError, InputError, ModelError, SpecError, StudyError
 from analysis.models.loading import load_model
 from analysis.records import CLEAN
 from analysis.store import StageCache, Study
@@ -260,6 +260,12 @@ def test_references_are_measured_on_every_condition_and_nothing_more(with_refere
         assert study.attributions(name) == {}
         assert not study.has_array(f"placed/{name}/trigger/layout")
     assert CLEAN in study.conditions
+
+
+def test_a_reference_is_not_taken_for_a_student(with_references):
+    study, folder, _ = with_references
+    with pytest.raises(StudyError, match="'reference-1000' as reference, not as subject"):
+        add_students(study.path, {"reference-1000": str(folder / "reference-1000.safetensors")})
 
 
 def test_a_reference_of_another_teacher_is_refused(with_references, tmp_path, references):

@@ -35,6 +35,25 @@ def test_other_contents_of_a_split_are_other_images(tmp_path: Path) -> None:
     assert shade_of(cache, source) == 90
 
 
+def test_an_empty_class_folder_makes_other_images(tmp_path: Path) -> None:
+    cache, source = StageCache(tmp_path / "cache"), str(tmp_path / "data" / "test")
+    write(tmp_path / "data", 10)
+    assert load_image_set(cache, source).class_names == ("a", "b")
+    (tmp_path / "data" / "test" / "aa").mkdir()
+    found = load_image_set(cache, source)
+    assert found.class_names == ("a", "aa", "b")
+    assert found.labels is not None
+    assert found.labels.tolist() == [0, 2]
+
+
+def test_splits_are_chosen_whatever_the_case_of_their_folders(tmp_path: Path) -> None:
+    cache = StageCache(tmp_path / "cache")
+    write(tmp_path / "data", 10)
+    for name in ("train", "test"):
+        (tmp_path / "data" / name).rename(tmp_path / "data" / name.title())
+    assert shade_of(cache, f"{tmp_path / 'data'}:test") == 10
+
+
 def test_the_same_text_from_another_folder_is_another_source(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

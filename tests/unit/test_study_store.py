@@ -15,10 +15,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis.errors import BusyError, InputError, StudyError
-from analysis.records import CLEAN, Condition, ImageSetCard, ModelCost, Student
+from analysis.records import (
+    CLEAN,
+    Condition,
+    ImageSetCard,
+    ModelCost,
+    Student,
+    check_student_name,
+)
 from analysis.store import Study, StudyWriter, delete_orphans, writing
 from analysis.store.manifest import SCHEMA_VERSION, Manifest, read_manifest
 from analysis.store.study import Thumbnails, read_rows
+from analysis.study.specs import default_name
 
 IDS = np.array(["inspection/0", "inspection/<b>&amp;", "inspection/2"])
 
@@ -136,6 +144,36 @@ def test_provenance_is_outside_the_digest(tmp_path: Path) -> None:
 def test_no_absolute_path_is_kept(tmp_path: Path) -> None:
     publish(tmp_path / "study")
     assert str(tmp_path) not in (tmp_path / "study" / "study.json").read_text()
+
+
+def test_a_study_may_be_named_from_inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = tmp_path / "space" / "here"
+    here.mkdir(parents=True)
+    monkeypatch.chdir(here)
+    with writing(Path()):
+        writer = StudyWriter(Path())
+        writer.put_samples("s", CLEAN, pa.table({"sample_id": IDS}))
+        writer.publish(manifest())
+    assert Study.open(here).manifest.samples
+    other = here.parent / ".distillscope" / "staging" / "other"
+    other.mkdir(parents=True)
+    (here / "arrays").mkdir(exist_ok=True)
+    for place, name in ((here, "."), (here / "arrays", "..")):
+        monkeypatch.chdir(place)
+        with writing(Path(name)):
+            StudyWriter(Path(name))
+        assert other.exists(), "what another study is being made in"
+
+
+@pytest.mark.parametrize("name", ["v1..2", "v1.", ".v1", "a" * 65, ""])
+def test_a_name_that_no_file_may_have_is_no_students(name: str) -> None:
+    with pytest.raises(InputError, match="student name"):
+        check_student_name(name)
+
+
+def test_a_file_with_dots_in_its_name_names_a_student() -> None:
+    assert check_student_name(default_name("runs/model..final.safetensors")) == "model.final"
+    assert check_student_name("v1.2-a_b") == "v1.2-a_b"
 
 
 def test_nothing_is_visible_before_publishing(tmp_path: Path) -> None:
