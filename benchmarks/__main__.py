@@ -46,6 +46,7 @@ def main() -> None:
     for name in arguments.names or names():
         print(f"== {name}", flush=True)
         for row in importlib.import_module(f"benchmarks.bench_{name}").run():
+            row["cpu"] = machine()["cpu"]
             rows.append(row)
             print(describe(row), flush=True)
     # All of them leave nothing behind of a row that has another name now.
@@ -71,17 +72,35 @@ def write_readme(rows: list[dict]) -> None:
         verdict = {True: "met", False: "**missed**", None: "reported"}[row["met"]]
         value = f"{row['value']:.4g} {row['unit']}"
         lines.append(f"| {row['name']} | {value} | {peer} | {ratio} | {limit} | {verdict} |")
-    where = machine()
-    lines += [
-        "",
-        f"Measured by `make bench` on {where['cores']} cores of {where['cpu']}; threads, data",
-    ]
-    lines += ["types and warm-ups of every row are in `benchmarks/results.json`."]
+    lines += ["", *_where(rows)]
     missed = [row for row in rows if row["met"] is False]
     lines += [""] * bool(missed) + [_missed(row) for row in missed]
     text = README.read_text()
     head, _, rest = text.partition(BEGIN)
     README.write_text(f"{head}{BEGIN}\n{chr(10).join(lines)}\n{END}{rest.partition(END)[2]}")
+
+
+def _where(rows: list[dict]) -> list[str]:
+    """Which rows were measured on which machine: they may come from several runs."""
+    cpus = list(dict.fromkeys(row["cpu"] for row in rows))
+    ranges = {cpu: _ranges([row["cpu"] == cpu for row in rows]) for cpu in cpus}
+    parts = [f"rows {', '.join(places)} on {cpu}" for cpu, places in ranges.items()]
+    return [
+        f"Measured on two cores, {'; '.join(parts)}:",
+        "in several runs, each of the code of its day. Threads, data types and warm-ups of every",
+        "row are in `benchmarks/results.json`.",
+    ]
+
+
+def _ranges(mine: list[bool]) -> list[str]:
+    """Where ``mine`` is true, counted from 1: ["1 to 3", "5"]."""
+    places, start = [], 0
+    for end in range(1, len(mine) + 1):
+        if end == len(mine) or mine[end] != mine[start]:
+            if mine[start]:
+                places.append(str(end) if end - start == 1 else f"{start + 1} to {end}")
+            start = end
+    return places
 
 
 def _missed(row: dict) -> str:
