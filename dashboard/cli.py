@@ -296,6 +296,8 @@ def clean(
     with holding_workspace(workspace):
         freed = workspace_cache(workspace).clear()
         for manifest in sorted(workspace.glob(f"*/{MANIFEST}")):
+            if manifest.parent.is_symlink() or manifest.is_symlink():
+                continue
             freed += delete_orphans(manifest.parent, Study.open(manifest.parent).manifest)
     print(f"{freed / 1e6:.1f} MB deleted")
 

@@ -85,14 +85,15 @@ def reference(
     )
 
     _check_out(out)
-    asked = {
-        **read_settings(settings),
+    options = {
         "arch": arch,
         "width": width,
         "objective": objective,
         "temperature": temperature,
         "epochs": epochs,
     }
+    given = {key: value for key, value in options.items() if value is not None}
+    asked = {**given, **read_settings(settings)}
     student = None if like is None else load_model(str(like))
     recipe = _recipe(student, asked, {"threads": threads, "device": device})
     handle = load_model(teacher, trusted_code=trust_code or (), device=device)

@@ -98,10 +98,11 @@ def content_security_policy() -> str:
 
 
 class Protection:
-    """ASGI middleware: refuses foreign hosts and adds security headers to every response.
+    """ASGI middleware: refuses foreign hosts and origins, adds security headers to every response.
 
     The host check stops DNS rebinding: a page elsewhere that resolves its own name to this
-    machine does not get an answer, neither by HTTP nor by WebSocket.
+    machine does not get an answer, neither by HTTP nor by WebSocket. The origin check stops pages
+    of other servers, on this machine too, from driving this one.
     """
 
     def __init__(self, app: ASGIApp):
@@ -121,7 +122,7 @@ class Protection:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        if not _host_allowed(scope):
+        if not _host_allowed(scope) or not _origin_allowed(scope):
             await self._refuse(scope, receive, send)
             return
 
@@ -143,6 +144,17 @@ class Protection:
         headers = {name.decode(): value.decode() for name, value in self.headers}
         text = "This server answers only on http://127.0.0.1 and http://localhost.\n"
         await PlainTextResponse(text, status_code=421, headers=headers)(scope, receive, send)
+
+
+def _origin_allowed(scope: Scope) -> bool:
+    """Whether what asks is a page of this server, or nothing says that it is a page at all."""
+    found = {
+        name: value.decode("latin-1").lower()
+        for name, value in scope["headers"]
+        if name in (b"host", b"origin")
+    }
+    origin = found.get(b"origin")
+    return origin is None or origin == f"http://{found.get(b'host')}"
 
 
 def _host_allowed(scope: Scope) -> bool:
@@ -244,9 +256,11 @@ def serve(
 
 
 def _announce_when_ready(address: str, open_browser: bool) -> None:
+    # This machine is not reached by way of a proxy, whatever the environment says.
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     for _ in range(600):
         try:
-            with urllib.request.urlopen(address + HEALTH, timeout=1):
+            with direct.open(address + HEALTH, timeout=1):
                 break
         except OSError:
             time.sleep(0.1)

@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -216,4 +217,4 @@ def plain(text: str) -> str:
     """Make a text of anybody's harmless: no markup, no control characters."""
     # rich reads [..] as markup and the terminal reads control characters; names may hold both.
     clean = "".join(character if character.isprintable() else "?" for character in text)
-    return clean.replace("[", r"\[")
+    return escape(clean)

@@ -46,6 +46,22 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise StorageError(f"cannot write {path}: {what}", remedy=remedy) from error
 
 
+def refuse_links(path: Path, root: Path) -> None:
+    """Raise :class:`StorageError` where ``path``, or a folder between it and ``root``, is a link.
+
+    A workspace may be a stranger's: what is written or deleted in it stays in it.
+    """
+    for part in (path, *path.parents):
+        if part == root:
+            return
+        if part.is_symlink():
+            raise StorageError(
+                f"{part} is a link",
+                expected="a file or folder of the workspace's own",
+                remedy="delete it",
+            )
+
+
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it on success, remove it on failure."""

@@ -25,7 +25,7 @@ from pathlib import Path
 from analysis.config import Config, field
 from analysis.errors import StudyError
 from analysis.store.cache import Progress, silent
-from analysis.store.files import storage_errors
+from analysis.store.files import refuse_links, storage_errors
 from analysis.store.manifest import (
     MANIFEST,
     MAX_MANIFEST_BYTES,
@@ -100,6 +100,7 @@ def _check_new(folder: Path) -> None:
 def _staged(folder: Path) -> Iterator[Path]:
     """A folder beside ``folder`` that takes its place on success and vanishes on failure."""
     staging = folder.parent / ".distillscope" / "staging" / folder.name
+    refuse_links(staging, folder.parent)
     with storage_errors(folder):
         if staging.exists():  # left by a kill; the lock says nobody else is in it
             shutil.rmtree(staging)

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from analysis.digest import digest_file
 from analysis.errors import BusyError, StudyError
-from analysis.store.files import atomic_path, link_or_copy, storage_errors
+from analysis.store.files import atomic_path, link_or_copy, refuse_links, storage_errors
 from analysis.store.manifest import MANIFEST, Manifest
 from analysis.store.study import Study
 
@@ -36,9 +36,11 @@ def writing(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
     """
     folder = folder.resolve()
     locks = folder.parent / ".distillscope" / "locks"
+    lock, owner = locks / f"{folder.name}.lock", locks / f"{folder.name}.owner"
+    for path in (lock, owner):
+        refuse_links(path, folder.parent)
     with storage_errors(locks):
         locks.mkdir(parents=True, exist_ok=True)
-    lock, owner = locks / f"{folder.name}.lock", locks / f"{folder.name}.owner"
     try:
         with FileLock(lock, timeout=wait):
             started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -90,6 +92,7 @@ class StudyWriter:
         self._root = folder
         if self._new:
             self._root = self._whole.parent / ".distillscope" / "staging" / self._whole.name
+            refuse_links(self._root, self._whole.parent)
             if self._root.exists():  # left by a kill; the lock says nobody else is in it
                 shutil.rmtree(self._root)
         self.arrays: dict[str, str] = {}
@@ -157,6 +160,8 @@ def delete_orphans(folder: Path, manifest: Manifest) -> int:
     named = {name for part in parts for name in part.values()}
     freed = 0
     for top in ("arrays", "samples", "models", "thumbnails"):
+        if (folder / top).is_symlink():  # what it leads to is not the study's
+            continue
         for path in sorted((folder / top).rglob("*")):
             if path.is_file() and path.relative_to(folder).as_posix() not in named:
                 freed += path.stat().st_size

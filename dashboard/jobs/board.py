@@ -23,7 +23,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from analysis.errors import BusyError, InputError, StorageError
-from analysis.store.files import storage_errors, write_json
+from analysis.store.files import refuse_links, storage_errors, write_json
 from dashboard.jobs.process import Identity, identity_of, this_process
 from dashboard.jobs.record import HEARTBEAT, LOG, RECORD, Job, Order, is_id, read_job, write_job
 
@@ -257,6 +257,7 @@ def start_worker(folder: Path, workspace: Path) -> int:
 
     It outlives the server. What it prints goes to the job's log.
     """
+    refuse_links(folder / LOG, workspace)
     with (folder / LOG).open("ab") as log:
         process = subprocess.Popen(
             worker_command(folder),

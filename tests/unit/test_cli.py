@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from analysis.data.sources import load_images
+from analysis.errors import InputError
 from analysis.models.architectures import build
 from analysis.models.loading import load_model
 from analysis.models.normalization import Normalization
@@ -366,3 +367,27 @@ def test_a_defect_of_ours_is_no_traceback_either(
     assert status == 1
     assert err.startswith("error: internal error, ZeroDivisionError: oops")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", [r"x\[/y]", r"a\[red]b", "ends in \\", "[bold]b[/bold]"])
+def test_names_are_printed_as_they_are(name: str) -> None:
+    from rich.text import Text
+
+    from dashboard.terminal import plain
+
+    assert Text.from_markup(f"[bold]{plain(name)}[/bold]").plain == name
+
+
+def test_settings_of_references_win_over_what_is_left_out(monkeypatch, tmp_path: Path) -> None:
+    from dashboard import cli_reference
+
+    seen: list[dict[str, object]] = []
+
+    def stop(student: object, asked: dict[str, object], where: object) -> None:
+        seen.append(asked)
+        raise InputError("enough")
+
+    monkeypatch.setattr(cli_reference, "_recipe", stop)
+    command = ["reference", "--teacher", "t.pt", "--images", "digits", "--out", str(tmp_path / "r")]
+    assert _run([*command, "--arch", "resnet8", "--set", "epochs=3", "--set", "temperature=9"]) == 2
+    assert seen == [{"arch": "resnet8", "epochs": 3, "temperature": 9}]

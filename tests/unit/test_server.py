@@ -25,14 +25,23 @@ from dashboard.thumbnails import thumbnail_route, thumbnail_template, thumbnail_
 
 
 def ask(
-    app: Any, path: str, *, host: str | None = "127.0.0.1:8501", kind: str = "http"
+    app: Any,
+    path: str,
+    *,
+    host: str | None = "127.0.0.1:8501",
+    kind: str = "http",
+    origin: str | None = None,
 ) -> tuple[int, dict[str, str], bytes]:
     """Send one request to an ASGI application and collect the answer."""
     raw, _, query = path.partition("?")
     scope = {
         "type": kind, "method": "GET", "path": raw, "raw_path": raw.encode(), "root_path": "",
         "query_string": query.encode(), "scheme": "http", "http_version": "1.1",
-        "headers": [] if host is None else [(b"host", host.encode())],
+        "headers": [
+            (name, value.encode())
+            for name, value in ((b"host", host), (b"origin", origin))
+            if value is not None
+        ],
         "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 8501),
     }  # fmt: skip
     sent: list[dict[str, Any]] = []
@@ -105,6 +114,30 @@ def test_another_name_gets_none(host: str | None) -> None:
     assert status == 421
     assert b"127.0.0.1" in body
     assert headers["x-frame-options"] == "DENY"
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("http://127.0.0.1:8501", 200),
+        ("http://localhost:8501", 421),
+        ("http://127.0.0.1:3000", 421),
+        ("https://evil.example", 421),
+        ("null", 421),
+    ],
+)
+def test_pages_of_other_servers_get_no_answer(origin: str, status: int) -> None:
+    assert ask(PROTECTED, "/", origin=origin)[0] == status
+    if status != 200:
+        assert ask(PROTECTED, "/", origin=origin, kind="websocket")[0] == 1008
+
+
+def test_no_configuration_file_opens_the_server_to_other_origins() -> None:
+    given = server.settings(8501)
+    assert given["server.enableCORS"] is True
+    assert given["server.enableXsrfProtection"] is True
+    assert given["server.corsAllowedOrigins"] == []
+    assert given["server.baseUrlPath"] == ""
 
 
 def test_a_websocket_of_another_name_is_closed() -> None:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.errors import BusyError, InputError, StudyError
+from analysis.errors import BusyError, InputError, StorageError, StudyError
 from analysis.records import (
     CLEAN,
     Condition,
@@ -163,6 +163,27 @@ def test_a_study_may_be_named_from_inside(tmp_path: Path, monkeypatch: pytest.Mo
         with writing(Path(name)):
             StudyWriter(Path(name))
         assert other.exists(), "what another study is being made in"
+
+
+def test_nothing_is_written_or_deleted_through_a_link(tmp_path: Path) -> None:
+    home, space = tmp_path / "home", tmp_path / "space"
+    (home / "Documents").mkdir(parents=True)
+    (home / "Documents" / "letter").write_text("dear")
+    hidden = space / ".distillscope"
+    hidden.mkdir(parents=True)
+    (hidden / "staging").symlink_to(home)
+    with pytest.raises(StorageError, match="is a link"):
+        StudyWriter(space / "Documents")
+    (hidden / "locks").symlink_to(home)
+    with pytest.raises(StorageError, match="is a link"), writing(space / "Documents"):
+        pass
+    (tmp_path / "w").mkdir()
+    study = publish(tmp_path / "w" / "study")
+    shutil.rmtree(study.path / "arrays")
+    (study.path / "arrays").symlink_to(home)
+    delete_orphans(study.path, study.manifest)
+    assert (home / "Documents" / "letter").read_text() == "dear"
+    assert sorted(path.name for path in home.iterdir()) == ["Documents"]
 
 
 @pytest.mark.parametrize("name", ["v1..2", "v1.", ".v1", "a" * 65, ""])
