@@ -47,7 +47,9 @@ def _print(study: Study, student: str, nulls: StudentNulls) -> None:
 
 def _title(measure: str) -> str:
     named = MEASURES[measure]
-    return f"{named.short}, {'%' if named.unit == 'share' else named.unit}"
+    # The title of a divergence says in which direction it is taken, its short form does not.
+    title = named.title.replace("∥", "||") if "∥" in named.title else named.short
+    return f"{title}, {'%' if named.unit == 'share' else named.unit}"
 
 
 def _cells(measure: str, interval: Interval, null: Null) -> tuple[str, ...]:

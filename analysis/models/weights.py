@@ -23,10 +23,10 @@ from analysis.models.saving import HEADER_KEY, Header
 State = dict[str, torch.Tensor]
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
-# What compiling and data parallelism put before every name.
 # Nobody wraps weights deeper, but a file may hold itself.
 _DEEPEST = 4
 _NARROW = {getattr(torch, name) for name in dir(torch) if name.startswith(("float8_", "float4_"))}
+# What compiling and data parallelism put before every name.
 _PREFIXES = ("_orig_mod.", "module.", "_orig_mod.")
 _SHOWN = 3
 

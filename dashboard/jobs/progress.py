@@ -166,7 +166,7 @@ class Tracker:
                 "stages": [asdict(stage) for stage in self._stages.values()],
             }
         # Once a second and of no worth after a power cut: renamed, but not forced to the disk.
-        temporary = self.folder / f".{PROGRESS}.{os.getpid()}.tmp"
+        temporary = self.folder / f".{PROGRESS}.tmp"
         temporary.unlink(missing_ok=True)  # a link in its place leads elsewhere
         temporary.write_text(json.dumps(data), encoding="utf-8")
         os.replace(temporary, self.folder / PROGRESS)

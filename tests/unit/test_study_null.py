@@ -13,7 +13,7 @@ from analysis.store import Study
 from analysis.store.manifest import Manifest
 from analysis.study.headline import headline
 from analysis.study.null import JUDGED, _bounds, find_nulls, recipe_differences
-from dashboard.terminal_null import print_nulls
+from dashboard.terminal_null import _title, print_nulls
 
 RECIPE = {
     "kind": "distill",
@@ -216,6 +216,11 @@ def test_the_terminal_prints_each_judged_number(capsys):
     assert "higher than all 4" in trigger
     assert sum("outside the honest range" in line for line in lines) == 2
     assert not any("js" in line for line in lines)
+
+
+def test_a_divergence_in_the_terminal_says_its_direction():
+    assert _title("kl_teacher_student") == "KL (teacher || student), nats"
+    assert _title("agreement") == "agreement, %"
 
 
 def test_the_terminal_says_what_is_missing(capsys):
