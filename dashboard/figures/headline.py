@@ -60,7 +60,7 @@ COLUMNS = (
     Column("agreement", "{title} with {the_left}", "% same answer", "share", (0, 1), "0–100"),
     Column("kl_teacher_student", "{short} ({left} ∥ {right})", "nats, mean", "nats", (0, 2), "0–2"),
     Column(
-        "confidence_gap", "{title} to {the_left}", "points, mean", "difference",
+        "confidence_gap", "{title}", "points, vs. {left}", "difference",
         (-0.2, 0.2), "−20…+20",
     ),
     Column(
