@@ -239,8 +239,13 @@ class Board:
         for job in waiting:
             if not self._free():
                 return
-            pid = self._start(self.root / job.id, self.workspace)
-            self._began(job, identity_of(pid))
+            self._change(job)  # a disk that is full says so before a worker is there
+            worker = identity_of(self._start(self.root / job.id, self.workspace))
+            try:
+                self._began(job, worker)
+            except StorageError:
+                worker.signal_group(signal.SIGKILL)
+                raise
 
 
 def silence(folder: Path) -> float:

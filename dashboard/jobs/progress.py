@@ -6,7 +6,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -90,11 +90,13 @@ def read_progress(folder: Path) -> Progress:
 class Tracker:
     """Takes reports of stages, gives signs of life, keeps ``progress.json`` up to date.
 
-    Use as a context manager around the work.
+    Use as a context manager around the work. ``watch`` is called at every sign of life, in a
+    thread of its own.
     """
 
     folder: Path
     parts: Sequence[Part]
+    watch: Callable[[], None] | None = None
     _at: int = 0
     _stages: dict[tuple[int, str], Stage] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -152,6 +154,8 @@ class Tracker:
         while True:
             beat.touch()
             self._write()
+            if self.watch is not None:
+                self.watch()
             if self._over.wait(BEAT):
                 return
 

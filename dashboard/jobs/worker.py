@@ -8,6 +8,7 @@ that a file calls a command is run, and no user code is ever trusted.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import sys
@@ -23,7 +24,7 @@ from dashboard import terminal
 from dashboard.jobs.board import GRACE, Board
 from dashboard.jobs.orders import Plan, plan_of
 from dashboard.jobs.progress import Tracker
-from dashboard.jobs.record import LOG, Job
+from dashboard.jobs.record import LOG, Job, read_job
 
 _NICE = 5
 """The pages are to stay quick while a job computes."""
@@ -63,11 +64,16 @@ def work(folder: Path) -> int:
     stopping = Stopping()
     stopping.install()
     board = Board(folder.parent.parent.parent)
-    job = board.claim(folder.name)
+    try:
+        job = board.claim(folder.name)
+    except DistillscopeError as error:
+        terminal.fail(str(error))
+        return 1
     if job is None:
         return 0
     with contextlib.suppress(OSError):
-        os.nice(_NICE)
+        # A worker that another one started is as nice already.
+        os.nice(max(0, _NICE - os.nice(0)))
     outcome: dict[str, Any]
     try:
         outcome = {"state": "cancelled"} if job.stop_asked else _perform(board, job, stopping)
@@ -86,7 +92,8 @@ def _perform(board: Board, job: Job, stopping: Stopping) -> dict[str, Any]:
     """Run the commands one after the other; return what to write into the record."""
     folder = board.folder(job.id)
     plan = plan_of(job.order, board.workspace)
-    with Tracker(folder, plan.parts) as tracker, terminal.reporting_to(tracker.report):
+    watch = functools.partial(_heed, board, job.id)
+    with Tracker(folder, plan.parts, watch) as tracker, terminal.reporting_to(tracker.report):
         for name, text in plan.files.items():
             _write(board.workspace / name, text)
         for number, command in enumerate(plan.commands):
@@ -97,6 +104,13 @@ def _perform(board: Board, job: Job, stopping: Stopping) -> dict[str, Any]:
             if status != 0:
                 return {"state": "failed", "message": said or f"it ended with status {status}"}
     return {"state": "done", "study": plan.study}
+
+
+def _heed(board: Board, job: str) -> None:
+    """Stop where the record says that we are to: signals do not reach another machine."""
+    found = read_job(board.folder(job))
+    if found is not None and found.stop_asked is not None:
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 def _write(path: Path, text: str) -> None:

@@ -8,14 +8,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from analysis.digest import digest_file
+from analysis.errors import StorageError
 from analysis.store import Study
 from dashboard.jobs import worker
-from dashboard.jobs.board import GONE, Board, silence
+from dashboard.jobs.board import GONE, GRACE, Board, silence
 from dashboard.jobs.progress import read_progress
 from dashboard.jobs.record import LOG, Job, Order, log_tail, write_job
 from tests.job_orders import accident, end_all, tiny_experiment
@@ -195,3 +197,49 @@ def test_a_file_that_somebody_changed_is_not_replaced(
     assert found.state == "failed"
     assert "tiny.toml was changed since the job was started" in found.message
     assert (tmp_path / "tiny.toml").read_text() == "# mine\n"
+
+
+def test_a_worker_stops_when_its_record_says_so_though_no_signal_comes(tmp_path: Path) -> None:
+    """As it is for a worker on another machine, which only shares the folder."""
+    board = Board(tmp_path, start=accident("teacher: training", "waits"))
+    job = board.submit(tiny_experiment(tmp_path)).id
+    until((board.folder(job) / "waits").exists)
+    found = board.find(job)
+    write_job(board.folder(job), replace(found, stop_asked=time.time()))
+    assert until_over(board, job, GRACE).state == "cancelled"
+    assert "cancelled; finished stages are kept" in (board.folder(job) / LOG).read_text()
+
+
+def test_workers_that_start_one_another_are_all_as_nice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0]
+
+    def nice(more: int) -> int:
+        now[0] += more
+        return now[0]
+
+    monkeypatch.setattr("os.nice", nice)
+    monkeypatch.setattr(worker.Stopping, "install", lambda self: None)
+    order = Order(kind="shell", name="x")
+    for name in ("one", "two", "three"):
+        board = Board(tmp_path / name)
+        write_job(board.folder("here"), Job(id="here", order=order))
+        worker.work(board.folder("here"))
+        assert now == [5]
+    now[0] = 12  # somebody asked for more
+    board = Board(tmp_path / "four")
+    write_job(board.folder("here"), Job(id="here", order=order))
+    worker.work(board.folder("here"))
+    assert now == [12]
+
+
+def test_a_worker_that_cannot_claim_says_why_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr(Board, "claim", full)
+    assert worker.work(tmp_path / ".distillscope" / "jobs" / "here") == 1
+    assert capsys.readouterr().err == "error: the disk is full\n"

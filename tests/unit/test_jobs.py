@@ -18,7 +18,7 @@ from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.errors import BusyError, InputError
+from analysis.errors import BusyError, InputError, StorageError
 from dashboard.jobs import board as board_module
 from dashboard.jobs.board import GONE, MOST_AT_ONCE, Board, start_worker
 from dashboard.jobs.process import Identity, begun, host, identity_of, this_process
@@ -255,6 +255,35 @@ def test_a_number_that_was_given_anew_is_not_taken_for_the_worker(board: Board) 
         stranger.wait()
 
 
+@pytest.mark.parametrize("writes", [0, 1])
+def test_a_full_disk_leaves_no_worker_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int
+) -> None:
+    started: list[Identity] = []
+
+    def start(folder: Path, workspace: Path) -> int:
+        pid = sleeper(folder, workspace)
+        started.append(identity_of(pid))
+        return pid
+
+    board = Board(tmp_path, start=start)
+    write_job(board.folder("waits"), Job(id="waits", order=ORDER))
+    left = [writes]
+
+    def full(folder: Path, job: Job) -> None:
+        if left[0] == 0:
+            raise StorageError("the disk is full")
+        left[0] -= 1
+        write_job(folder, job)
+
+    monkeypatch.setattr(board_module, "write_job", full)
+    assert board.tend()[0].state == "queued"
+    assert len(started) == writes
+    until(lambda: not any(worker.alive for worker in started))
+    monkeypatch.undo()
+    assert board.tend()[0].state == "running", "there is room again"
+
+
 def test_of_another_machine_only_its_signs_of_life_are_known(board: Board) -> None:
     job = board.submit(ORDER)
     folder = board.folder(job.id)
@@ -419,6 +448,16 @@ def test_signs_of_life_go_on_while_nothing_is_reported(
         until((tmp_path / HEARTBEAT).exists)
         stamped(tmp_path, HEARTBEAT, 100)
         until(lambda: time.time() - (tmp_path / HEARTBEAT).stat().st_mtime < 50)
+
+
+def test_whoever_watches_is_asked_at_every_sign_of_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dashboard.jobs.progress.BEAT", 0.01)
+    seen: list[bool] = []
+    with Tracker(tmp_path, PARTS, lambda: seen.append((tmp_path / HEARTBEAT).exists())):
+        until(lambda: len(seen) > 2)
+    assert all(seen)
 
 
 @pytest.mark.parametrize(
