@@ -20,6 +20,7 @@ import numpy as np
 from analysis.digest import digest_bytes, digest_strings
 from analysis.errors import InputError, StorageError, nearest
 from analysis.records import CLEAN, TEACHER
+from analysis.store.files import write_bytes
 
 MAX_VERTICES = 40
 MAX_QUERY_BYTES = 2000
@@ -366,13 +367,11 @@ def save_set(workspace: Path, sample_ids: Sequence[str]) -> SavedSet:
     if path.exists():
         return saved
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(ordered), encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
+        write_bytes(path, json.dumps(ordered).encode())
+    except (OSError, StorageError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error.what)
         raise StorageError(
-            f"the selection cannot be saved: {error.strerror}",
+            f"the selection cannot be saved: {reason}",
             remedy="make the folder of the study writable",
         ) from error
     return saved
