@@ -149,12 +149,14 @@ def compare(
     models = {
         "teacher": teacher, "student": student, "images": images, "checkpoints": checkpoints,
         "reference": reference, "trigger": trigger, "target": target, "limit": limit,
+        "distillation": distillation, "trust_code": trust_code,
+        "device": None if device == "cpu" else device,
     }  # fmt: skip
     if cli_outputs.takes_outputs(teacher_outputs, student_outputs, models):
         assert teacher_outputs is not None
         study = cli_outputs.compare_files(
             teacher_outputs, student_outputs or (), images=images, out=out, size=size, seed=seed,
-            class_names=class_names, quiet=quiet,
+            class_names=class_names, settings=settings, quiet=quiet,
         )  # fmt: skip
         _done(study)
         return
@@ -397,6 +399,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
         result = app(given or ["--help"], standalone_mode=False)
+        sys.stdout.flush()  # here it can still be answered that nobody reads on
         status = result if isinstance(result, int) else 0
         if status == 130:  # typer turns Ctrl-C into this status, without a word
             terminal.fail("cancelled; finished stages are kept")
@@ -412,8 +415,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     except DistillscopeError as error:
         terminal.fail(str(error))
         return 2
-    except BrokenPipeError:
-        # The reader of a pipe went away (`show | head`); leave quietly.
+    except (BrokenPipeError, SystemExit):
+        # The reader of a pipe went away (`show | head`), which typer makes an exit: leave quietly.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:

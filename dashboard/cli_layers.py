@@ -62,6 +62,11 @@ def layers(
     """
     opened = Study.open(study)  # before torch is loaded: a wrong folder is answered at once
     names = [opened.student(name).name for name in student or ()]
+    if map is not None and (layers or student_layers):
+        raise InputError(
+            f"--{'layers' if layers else 'student-layers'} beside --map",
+            expected="--map TEACHER_LAYER:STUDENT_LAYER alone names the layers",
+        )
     use_threads(threads)
     shared: dict[str, Any] = {
         "conditions": condition or (),
@@ -78,7 +83,13 @@ def layers(
                 study, student=name, teacher_layer=pair[0], student_layer=pair[1],
                 images=images, progress=progress, **shared,
             )  # fmt: skip
-            print(f"{map} of {name} is on the map: {terminal.opening(study)}")
+            if as_json:
+                _print_json(
+                    {"student": name, "teacher_layer": pair[0], "student_layer": pair[1],
+                     "conditions": [CLEAN, *(c for c in condition or () if c != CLEAN)]}
+                )  # fmt: skip
+            else:
+                print(f"{map} of {name} is on the map: {terminal.opening(study)}")
             return
         from analysis.study.layer_batches import LayersConfig
         from analysis.study.layers import default_students, measure_layers
@@ -95,11 +106,14 @@ def layers(
         if (found := layer_table(done, name, slug)) is not None
     }
     if as_json:
-        rows = [_json(name, slug, table) for (name, slug), table in tables.items()]
-        print(json.dumps(rows, indent=2, ensure_ascii=False, allow_nan=False))
+        _print_json([_json(name, slug, table) for (name, slug), table in tables.items()])
         return
     for (name, slug), table in tables.items():
         _print(name, slug, table)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def split_pair(text: str) -> tuple[str, str]:

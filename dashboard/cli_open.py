@@ -13,6 +13,7 @@ import typer
 from analysis.digest import digest_file
 from analysis.errors import InputError, TrustError
 from analysis.store import Progress, Study
+from analysis.store.files import storage_errors
 from dashboard import terminal
 from dashboard.cli_options import Quiet, Threads, use_threads
 
@@ -42,7 +43,8 @@ def open_study(
 
     if study is None:
         study = WORKSPACE
-        study.mkdir(exist_ok=True)
+        with storage_errors(study):
+            study.mkdir(exist_ok=True)
     if not is_workspace(study):
         check_trusted(Study.open(study), trust_code or ())
     elif trust_code:

@@ -12,6 +12,7 @@ import typer
 from analysis.errors import InputError
 from analysis.store import Study
 from dashboard import terminal
+from dashboard.cli_options import read_settings
 
 TeacherOutputs = Annotated[
     Path | None,
@@ -27,6 +28,8 @@ StudentOutputs = Annotated[
 
 _NEEDED = ("teacher", "student", "images")
 """What models cannot do without."""
+_OF_MODELS = ("limit", "probe", "steps", "attack")
+"""Settings of :class:`CompareConfig` that predictions cannot have."""
 _NAMED = re.compile(r"(?P<name>[A-Za-z0-9._-]+)=(?P<file>.+)", re.DOTALL)
 
 
@@ -57,7 +60,7 @@ def takes_outputs(
     foreign = [name for name in given if name != "images"]
     if foreign:
         raise InputError(
-            f"--{foreign[0]} with predictions",
+            f"--{foreign[0].replace('_', '-')} with predictions",
             expected="models, or --teacher-outputs and --student-outputs, not both",
         )
     return True
@@ -72,20 +75,34 @@ def compare_files(
     size: int | None,
     seed: int,
     class_names: Sequence[str] | None,
+    settings: Sequence[str] | None,
     quiet: bool,
 ) -> Study:
-    """Compare the files of predictions and return the study."""
+    """Compare the files of predictions and return the study.
+
+    Raises :class:`InputError` for a setting that only models have.
+    """
     from analysis.study.predictions import compare_predictions
     from analysis.study.specs import read_class_names
     from analysis.study.stages import CompareConfig
 
+    given = {"seed": seed, "size": size, **read_settings(settings)}
+    foreign = next((name for name in _OF_MODELS if name in given), None)
+    if foreign is not None:
+        raise InputError(f"--set {foreign} with predictions", expected="models, which it is about")
+    if len(class_names or ()) > 1:
+        raise InputError(
+            f"--class-names {len(class_names or ())} times with predictions",
+            expected="one file: the classes of all of them",
+        )
+    config = CompareConfig.from_mapping({"probe": 0, **given})
     with terminal.stage_progress(quiet=quiet) as progress:
         return compare_predictions(
             teacher=teacher,
             students=_files(students),
             out=out,
             images=images,
-            config=CompareConfig(seed=seed, size=size, probe=0),
+            config=config,
             class_names=read_class_names(Path(class_names[0])) if class_names else None,
             progress=progress,
         )

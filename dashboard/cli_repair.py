@@ -190,10 +190,19 @@ def screen(
     Example:  distillscope screen --teacher teacher.safetensors --images poisoned --out scores.csv
     """
     from analysis.audit.screening import ScreeningConfig
-    from analysis.study.screening_run import evaluate, screen_source, write_scores
+    from analysis.study.screening_run import (
+        check_scores_path,
+        evaluate,
+        read_truth,
+        screen_source,
+        write_scores,
+    )
 
     if (teacher is None) == (study is None):
         raise InputError("screen needs one teacher", expected="either --teacher or --study")
+    if out is not None:
+        check_scores_path(out)
+    known = None if truth is None else read_truth(truth)
     use_threads(threads)
     with terminal.stage_progress(quiet=quiet) as progress:
         screened = screen_source(
@@ -206,7 +215,7 @@ def screen(
             device=device,
             progress=progress,
         )
-    found = None if truth is None else evaluate(screened, truth)
+    found = None if known is None else evaluate(screened, known)
     if out is not None:
         write_scores(screened, out)
     if as_json:

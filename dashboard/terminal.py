@@ -46,8 +46,16 @@ def opening(folder: Path) -> str:
 
 def results() -> Console:
     """Where results are printed; what goes into a pipe or a file is not cut to 80 columns."""
-    out = Console()
-    return out if out.is_terminal else Console(width=_UNCUT)
+    out = _Results()
+    return out if out.is_terminal else _Results(width=_UNCUT)
+
+
+class _Results(Console):
+    """A console that leaves it to the command what a reader's going away means."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise ``BrokenPipeError`` as ``print`` does; rich itself exits with status 1."""
+        raise BrokenPipeError
 
 
 def fail(message: str, *, kind: str = "error") -> None:

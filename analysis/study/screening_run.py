@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -66,32 +67,44 @@ def screen_source(
     return screened
 
 
-def read_truth(path: Path, sample_ids: np.ndarray) -> np.ndarray:
-    """Which of the images are poisoned, (N,) bool, in their order, as ``attack`` wrote it.
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """Which images are poisoned, by their ids in the set, and the file that says so."""
 
-    Raises :class:`~analysis.errors.InputError` for a file of another form or of other images.
+    path: Path
+    poisoned: Mapping[str, bool]
+
+    def of(self, sample_ids: np.ndarray) -> np.ndarray:
+        """(N,) bool in the order of ``sample_ids``; :class:`~analysis.errors.InputError` for an
+        image that the truth does not know."""
+        own = [str(name).split("/", 1)[1] for name in sample_ids]
+        missing = next((name for name in own if name not in self.poisoned), None)
+        if missing is not None:
+            raise InputError(
+                f"truth {self.path.name} says nothing of image {missing!r}",
+                remedy=nearest(missing, map(str, list(self.poisoned)[:1000])),
+            )
+        return np.array([bool(self.poisoned[name]) for name in own])
+
+
+def read_truth(path: Path) -> Truth:
+    """Read what ``attack`` wrote beside a poisoned set.
+
+    Raises :class:`~analysis.errors.InputError` for a file of another form.
     """
     try:
         table = pq.read_table(path, columns=list(_TRUTH))
-        poisoned = dict(zip(*(table[name].to_pylist() for name in _TRUTH), strict=True))
+        return Truth(path, dict(zip(*(table[name].to_pylist() for name in _TRUTH), strict=True)))
     except (OSError, pa.ArrowException, KeyError) as error:
         raise InputError(
             f"truth {path} cannot be read ({type(error).__name__})",
             expected="the .truth.parquet that attack writes beside a poisoned set",
         ) from error
-    own = [str(name).split("/", 1)[1] for name in sample_ids]
-    missing = next((name for name in own if name not in poisoned), None)
-    if missing is not None:
-        raise InputError(
-            f"truth {path.name} says nothing of image {missing!r}",
-            remedy=nearest(missing, map(str, list(poisoned)[:1000])),
-        )
-    return np.array([bool(poisoned[name]) for name in own])
 
 
-def evaluate(screened: Screened, truth: Path) -> dict[str, Any]:
+def evaluate(screened: Screened, truth: Truth) -> dict[str, Any]:
     """How well each score finds what ``truth`` says is poisoned; the scores stay as they are."""
-    poisoned = read_truth(truth, screened.images.sample_ids)
+    poisoned = truth.of(screened.images.sample_ids)
     return {
         "n": len(poisoned),
         "poisoned": int(poisoned.sum()),
@@ -100,6 +113,12 @@ def evaluate(screened: Screened, truth: Path) -> dict[str, Any]:
             for name, score in screened.scores.items()
         },
     }
+
+
+def check_scores_path(out: Path) -> None:
+    """Raise :class:`~analysis.errors.InputError` for what :func:`write_scores` cannot write to."""
+    if out.suffix not in (".parquet", ".csv") or out.is_dir():
+        raise InputError(f"output {out.name!r}", expected="a file ending in .parquet or .csv")
 
 
 def write_scores(screened: Screened, out: Path) -> None:
@@ -114,8 +133,7 @@ def write_scores(screened: Screened, out: Path) -> None:
             **{name: score[order] for name, score in screened.scores.items()},
         }
     )
-    if out.suffix not in (".parquet", ".csv"):
-        raise InputError(f"output {out.name!r}", expected="a name ending in .parquet or .csv")
+    check_scores_path(out)
     with atomic_path(out) as temporary:
         if out.suffix == ".csv":
             pa.csv.write_csv(table, temporary)

@@ -369,6 +369,27 @@ def test_a_defect_of_ours_is_no_traceback_either(
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize("arguments", [("show", "STUDY"), ("show", "STUDY", "--json"), ("--help",)])
+def test_a_reader_that_goes_away_is_no_error(tiny_study: Path, arguments: tuple[str, ...]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as pipe:
+        done = subprocess.run(
+            [sys.executable, "-m", "dashboard.cli"]
+            + [str(tiny_study) if part == "STUDY" else part for part in arguments],
+            stdout=pipe, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_file_where_the_studies_should_be_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "studies").write_text("")
+    monkeypatch.chdir(tmp_path)
+    assert "cannot write studies" in refused(capsys, "open", "--no-browser")
+
+
 @pytest.mark.parametrize("name", [r"x\[/y]", r"a\[red]b", "ends in \\", "[bold]b[/bold]"])
 def test_names_are_printed_as_they_are(name: str) -> None:
     from rich.text import Text

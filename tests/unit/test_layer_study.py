@@ -278,6 +278,11 @@ def test_the_command_maps_a_pair(copy: Path, capsys: pytest.CaptureFixture[str])
     assert run("layers", copy, "--student", "honest", "--map", pair, "--images", 20, "--quiet") == 0
     assert "layer1.0:layer3.0 of honest is on the map" in capsys.readouterr().out
     assert layer_maps(Study.open(copy), "honest") == [pair]
+    assert run("layers", copy, "--student", "honest", "--map", pair, "--images", 20, "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "student": "honest", "teacher_layer": "layer1.0", "student_layer": "layer3.0",
+        "conditions": ["clean"],
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -287,6 +292,8 @@ def test_the_command_maps_a_pair(copy: Path, capsys: pytest.CaptureFixture[str])
         (["--student", "honst"], "no student 'honst'"),
         (["--images", 3], "images = 3; expected a number of at least 16"),
         (["--map", "layer1.0"], "--map 'layer1.0'; expected TEACHER_LAYER:STUDENT_LAYER"),
+        (["--map", "a:b", "--layers", "a"], "--layers beside --map"),
+        (["--map", "a:b", "--student-layers", "b"], "--student-layers beside --map"),
         (["--map", "a:b"], "--map for 2 students; expected one"),
         (["--map", "layer1.0:nope", "--student", "honest"], "has no layer 'nope'"),
     ],

@@ -399,10 +399,11 @@ def test_compare_and_show_from_the_command_line(
     out = tmp_path / "w" / "x"
     status, printed, _ = call(
         capsys, "compare", "--teacher-outputs", folder / "t.parquet", "--student-outputs",
-        f"small={folder / 'bare.parquet'}", "--out", out, "--quiet",
+        f"small={folder / 'bare.parquet'}", "--out", out, "--set", "draws=100", "--quiet",
     )  # fmt: skip
     assert status == 0
     assert "small" in printed
+    assert Study.open(out).manifest.config["draws"] == 100
     status, printed, _ = call(capsys, "show", out)
     assert status == 0
     assert "Made from predictions: no images" in printed
@@ -424,6 +425,17 @@ def test_compare_and_show_from_the_command_line(
         (
             ["--teacher-outputs", "t", "--student-outputs", "a=s", "--student-outputs", "a=s"],
             "two students are named 'a'",
+        ),
+        *(
+            (["--teacher-outputs", "t", "--student-outputs", "s", *given], says)
+            for given, says in (
+                (["--distillation", "x"], "--distillation with predictions"),
+                (["--device", "cuda"], "--device with predictions"),
+                (["--trust-code", "x.py"], "--trust-code with predictions"),
+                (["--set", "steps=8"], "--set steps with predictions"),
+                (["--set", "colour=1"], "colour"),
+                (["--class-names", "a", "--class-names", "b"], "--class-names 2 times"),
+            )
         ),
         (["--teacher-outputs", "no.parquet", "--student-outputs", "s"], "cannot be read"),
         (["--student", "x.safetensors", "--images", "digits"], "Missing option '--teacher'"),

@@ -364,6 +364,29 @@ def test_only_a_given_truth_says_how_well_the_scores_find_it(
 
 
 @pytest.mark.parametrize(
+    "given", [("--truth", "no.parquet"), ("--out", "scores.txt"), ("--out", ".")]
+)
+def test_what_is_wrong_beside_a_screening_is_said_before_it_begins(
+    tiny_models: dict[str, Path],
+    distillation_set: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    given: tuple[str, str],
+) -> None:
+    def begun(*_: object, **__: object) -> None:
+        raise AssertionError("it was begun")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("analysis.study.screening_run.screen_source", begun)
+    status, _, err = call(
+        capsys, "screen", "--teacher", tiny_models["teacher"], "--images", distillation_set, *given
+    )
+    assert status == 2
+    assert given[1] in err or "''" in err
+
+
+@pytest.mark.parametrize(
     ("arguments", "says"),
     [
         ((), "teacher"),
