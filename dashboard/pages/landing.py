@@ -8,7 +8,9 @@ from pathlib import Path
 import streamlit as st
 
 from analysis.errors import DistillscopeError
+from analysis.store.workspace import Workspace
 from dashboard import context, loading, messages
+from dashboard.figures.numbers import count_of
 from dashboard.jobs.board import Board
 from dashboard.jobs.demo import DEMO, demo_order
 from dashboard.jobs.orders import check_new, plan_of
@@ -16,6 +18,7 @@ from dashboard.jobs.presets import presets_of
 from dashboard.pages.lab_filled import free_name
 from dashboard.pages.lab_form import prepare
 from dashboard.pages.lab_jobs import show_jobs
+from dashboard.pages.runs import SWEEPS, choose_view
 
 _ERROR = "landing_error"
 
@@ -29,6 +32,8 @@ def show_alone() -> None:
             "and did somebody make it?</div>"
             '<div class="ds-sub">There is no study here yet. Three ways to the first one:</div>'
         )
+        if sweeps := Workspace(board.workspace).sweeps():
+            _sweeps(len(sweeps))
         demo, own, poisoned = st.columns(3, gap="large")
         with demo:
             _demo(board)
@@ -39,6 +44,22 @@ def show_alone() -> None:
         if board.jobs():
             with st.container(key="landing_jobs"):
                 show_jobs(board)
+
+
+def _sweeps(count: int) -> None:
+    """Say that there are sweeps here, which no study's page would show."""
+    with st.container(key="landing_sweeps", horizontal=True, vertical_alignment="center"):
+        st.html(
+            f"<p>{count_of(count, 'sweep')} of experiments {'is' if count == 1 else 'are'} here "
+            "already: what each study found, and the studies themselves.</p>",
+            width="content",
+        )
+        st.button("See it" if count == 1 else "See them", key="landing_see", on_click=_to_sweeps)
+
+
+def _to_sweeps() -> None:
+    choose_view(SWEEPS)
+    context.go_to_page("runs")
 
 
 def _demo(board: Board) -> None:

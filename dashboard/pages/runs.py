@@ -40,6 +40,11 @@ def show_alone() -> None:
             show_list(workspace, runs)
 
 
+def choose_view(view: str) -> None:
+    """Let the page show ``view`` when it is drawn next."""
+    st.session_state[_VIEW] = view
+
+
 def _view(sweeps: int) -> str:
     st.session_state.setdefault(_VIEW, STUDIES)
     chosen = st.segmented_control(

@@ -392,6 +392,16 @@ def test_an_empty_workspace_shows_three_ways_to_start(landing: AppTest, tmp_path
     assert str(tmp_path / "empty") in command
 
 
+def test_a_workspace_of_sweeps_alone_says_where_they_are(landing: AppTest, tmp_path: Path) -> None:
+    assert "landing_see" not in {button.key for button in landing.button}
+    sweep(tmp_path / "empty", studies=False)
+    landing.run()
+    assert "1 sweep of experiments is here already" in text_of(landing)
+    landing.button(key="landing_see").click().run()
+    assert landing.session_state["next_page"] == "runs"
+    assert landing.session_state["runs_view"] == "Sweeps"
+
+
 def test_the_demo_starts_as_a_job(landing: AppTest, tmp_path: Path) -> None:
     landing.button(key="landing_demo").click().run()
     (job,) = Board(tmp_path / "empty").jobs()
