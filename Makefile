@@ -2,9 +2,11 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-# A pin that has no wheel for this platform's CPU build would pull in gigabytes of CUDA; torch is
-# therefore installed first, by its exact version (constraints.txt).
+# On Linux the public index's torch brings gigabytes of CUDA. Another index beside it may hold the
+# CPU's build, as TORCH_INDEX=https://download.pytorch.org/whl/cpu; torch is installed first, so that
+# nothing else is looked for there.
 TORCH := $(shell grep '^torch==' constraints.txt)
+TORCH_INDEX ?=
 READY := $(VENV)/.ready
 TEST_READY := $(VENV)/.test-ready
 PORT ?= 8501
@@ -23,7 +25,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(READY): $(VENV)/bin/python pyproject.toml constraints.txt
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt $(TORCH)
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) $(TORCH)
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e .
 	@touch $@
 
