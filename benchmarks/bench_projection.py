@@ -4,13 +4,20 @@ Ours is everything that a study needs: exact neighbors of teacher and student an
 the student's started from the teacher's. The peer is ``umap.UMAP`` as it comes (NN-descent, its
 fastest neighbor search at this size, and spectral start), seeded, with the same number of
 neighbors, epochs and dtype. Both on one thread, both after a fit that compiles everything.
+
+Memory is the peak of a fresh process that does the same for 100 000 samples, read from disk.
+
+python -m benchmarks.bench_projection
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,19 +29,24 @@ from threadpoolctl import threadpool_limits
 from analysis.embedding.neighbors import nearest_neighbors, normalize_rows
 from analysis.embedding.projection import fit_layout, warm_up
 from analysis.embedding.quality import layout_quality
+from analysis.records import Neighbors
+from benchmarks.bench_inference import own_peak
 
 ROWS, WIDTH, CLASSES = 10_000, 64, 10
 NEIGHBORS, EPOCHS = 15, 500
+MODELS = ("teacher", "student")
 LIMIT = 2.2
 REPEATS = 3
+MANY, MANY_EPOCHS = 100_000, 200
+"""Samples whose memory is measured, and the epochs that umap-learn takes for so many."""
 ROOT = Path(__file__).parent.parent
 
 
-def features(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def features(seed: int = 0, rows: int = ROWS) -> tuple[np.ndarray, np.ndarray]:
     """Clusters (N, D) of a teacher, and of a student that turns and blurs them; float32."""
     generator = np.random.default_rng(seed)
     centers = generator.normal(size=(CLASSES, WIDTH))
-    teacher = centers[generator.integers(0, CLASSES, ROWS)]
+    teacher = centers[generator.integers(0, CLASSES, rows)]
     teacher = teacher + generator.normal(size=teacher.shape) * 0.8
     turn = np.linalg.qr(generator.normal(size=(WIDTH, WIDTH)))[0]
     student = teacher @ turn + generator.normal(size=teacher.shape) * 0.5
@@ -53,6 +65,68 @@ def peer(teacher: np.ndarray) -> np.ndarray:
     return UMAP(n_neighbors=NEIGHBORS, n_epochs=EPOCHS, random_state=0, n_jobs=1).fit_transform(
         teacher
     )
+
+
+def memory_of(what: str, folder: Path) -> float:
+    """Peak memory in GiB of a fresh process that does ``what`` with the features in ``folder``."""
+    command = [sys.executable, "-m", "benchmarks.bench_projection"]
+    command += ["--memory-of", what, str(folder)]
+    done = subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True)
+    return float(done.stdout.split()[-1])
+
+
+def work_for_memory(what: str, folder: Path) -> float:
+    teacher, student = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in MODELS)
+    if what == "umap-learn":
+        from umap import UMAP
+
+        numba.set_num_threads(1)
+        UMAP(n_neighbors=NEIGHBORS, n_epochs=MANY_EPOCHS, random_state=0, n_jobs=1).fit_transform(
+            np.asarray(teacher)
+        )
+    elif what == "neighbors":
+        for values, name in ((teacher, "teacher"), (student, "student")):
+            found = nearest_neighbors(np.asarray(values), NEIGHBORS)
+            np.savez(folder / f"{name}-near.npz", indices=found.indices, distances=found.distances)
+    else:
+        first = None
+        for values, name in ((teacher, "teacher"), (student, "student")):
+            with np.load(folder / f"{name}-near.npz") as kept:
+                near = Neighbors(indices=kept["indices"], distances=kept["distances"])
+            first = fit_layout(np.asarray(values), near, seed=0, init=first, epochs=MANY_EPOCHS)
+    return own_peak() / 2**20
+
+
+def memory_rows() -> list[dict]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for model, values in zip(MODELS, features(rows=MANY), strict=True):
+            np.save(folder / f"{model}.npy", values)
+        taken = {what: memory_of(what, folder) for what in ("neighbors", "layouts", "umap-learn")}
+    shared = {
+        "unit": "GiB",
+        "peer": "one fit of umap-learn",
+        "peer_value": taken["umap-learn"],
+        "limit": None,
+        "met": None,
+        "threads": 1,
+        "dtype": "float32",
+        "warmup": "none",
+    }
+    return [
+        {
+            "name": f"peak memory of {what}, {MANY} samples, 2 models",
+            "value": taken[key],
+            "ratio": taken[key] / taken["umap-learn"],
+            "note": f"{WIDTH} features, {NEIGHBORS} neighbors; {note}. The peer finds neighbors by "
+            "NN-descent and lays out one model.",
+            **shared,
+        }
+        for key, what, note in (
+            ("neighbors", "exact neighbors", "one block of distances at a time"),
+            ("layouts", "the two layouts", f"{MANY_EPOCHS} epochs, one after the other"),
+        )
+    ]
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -106,6 +180,7 @@ def run() -> list[dict]:
             "warmup": "none",
             **shared,
         },
+        *memory_rows(),
     ]
 
 
@@ -120,8 +195,20 @@ def _quality_note(teacher: np.ndarray, student: np.ndarray) -> str:
     )
 
 
-if __name__ == "__main__":
+def main() -> None:
     from benchmarks.__main__ import describe
 
-    for row in run():
-        print(describe(row))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--memory-of", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.memory_of:
+        what, folder = arguments.memory_of
+        print(work_for_memory(what, Path(folder)))
+        return
+    rows = run()
+    print(json.dumps(rows))
+    print("\n".join(map(describe, rows)))
+
+
+if __name__ == "__main__":
+    main()
