@@ -21,19 +21,25 @@ from dashboard.pages.lab_jobs import show_jobs
 from dashboard.pages.runs import SWEEPS, choose_view
 
 _ERROR = "landing_error"
+_QUESTION = (
+    '<div class="ds-finding">Where does a distilled student part from its teacher, why, '
+    "and did somebody make it?</div>"
+)
 
 
 def show_alone() -> None:
     """Draw three ways to the first study, and what is under way."""
     board = Board(loading.workspace_path())
     with st.container(key="landing"):
-        st.html(
-            '<div class="ds-finding">Where does a distilled student part from its teacher, why, '
-            "and did somebody make it?</div>"
-            '<div class="ds-sub">There is no study here yet. Three ways to the first one:</div>'
-        )
         if sweeps := Workspace(board.workspace).sweeps():
+            st.html(_QUESTION)
             _sweeps(len(sweeps))
+            st.html('<div class="ds-sub">Three ways to a study beside it:</div>')
+        else:
+            st.html(
+                f'{_QUESTION}<div class="ds-sub">There is no study here yet. Three ways to the '
+                "first one:</div>"
+            )
         demo, own, poisoned = st.columns(3, gap="large")
         with demo:
             _demo(board)
@@ -50,8 +56,8 @@ def _sweeps(count: int) -> None:
     """Say that there are sweeps here, which no study's page would show."""
     with st.container(key="landing_sweeps", horizontal=True, vertical_alignment="center"):
         st.html(
-            f"<p>{count_of(count, 'sweep')} of experiments {'is' if count == 1 else 'are'} here "
-            "already: what each study found, and the studies themselves.</p>",
+            f"<p>{count_of(count, 'sweep')} of experiments {'is' if count == 1 else 'are'} here: "
+            "what each study found, and the studies themselves.</p>",
             width="content",
         )
         st.button("See it" if count == 1 else "See them", key="landing_see", on_click=_to_sweeps)

@@ -396,7 +396,7 @@ def test_a_workspace_of_sweeps_alone_says_where_they_are(landing: AppTest, tmp_p
     assert "landing_see" not in {button.key for button in landing.button}
     sweep(tmp_path / "empty", studies=False)
     landing.run()
-    assert "1 sweep of experiments is here already" in text_of(landing)
+    assert "1 sweep of experiments is here:" in text_of(landing)
     landing.button(key="landing_see").click().run()
     assert landing.session_state["next_page"] == "runs"
     assert landing.session_state["runs_view"] == "Sweeps"
