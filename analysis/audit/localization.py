@@ -45,7 +45,8 @@ def region_of(weights: np.ndarray, share: float = HALF) -> np.ndarray:
 def pointing(maps: np.ndarray, regions: np.ndarray) -> Pointing:
     """Measure how ``maps`` (N, H, W) point at ``regions`` bool, (H, W) for all or (N, H, W).
 
-    A map without positive mass has a share of 0. Ties for the strongest pixel go to the first.
+    A map without positive mass has a share of 0. Of several strongest pixels each counts as much:
+    a map without any variation points at the region as often as its area says.
     Raises :class:`InputError` for an empty region and for other shapes.
     Source of the pointing game: Zhang, Lin, Brandt, Shen, Sclaroff 2016, arXiv 1608.00507.
     """
@@ -64,7 +65,8 @@ def pointing(maps: np.ndarray, regions: np.ndarray) -> Pointing:
     )
     ranks = np.argsort(np.argsort(-flat, axis=1, kind="stable"), axis=1)
     common = ((ranks < count[:, None]) & inside).sum(axis=1)
-    hit = inside[np.arange(len(maps)), flat.argmax(axis=1)]
+    strongest = flat == flat.max(axis=1, keepdims=True)
+    hit = (strongest & inside).sum(axis=1) / strongest.sum(axis=1)
     return Pointing(
         mass=float(share.mean()),
         pointing=float(hit.mean()),

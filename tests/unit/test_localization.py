@@ -41,6 +41,8 @@ def test_a_map_of_the_region_itself_is_perfect():
     region[1:3, 2:5] = True
     found = pointing(np.stack([region, 3 * region]).astype(float), region)
     assert (found.mass, found.pointing, found.overlap) == (1, 1, 1)
+    flat = pointing(np.full((2, *region.shape), 0.3), region)
+    assert flat.pointing == pytest.approx(region.mean()), "it points nowhere"
     away = pointing(-region[None].astype(float), region)
     assert (away.mass, away.pointing) == (0, 0)
 
