@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.divergence.answers import check_labels, log_softmax, read_answers
+from analysis.divergence.answers import check_labels, log_softmax, read_answers, row_chunks
 from analysis.divergence.bootstrap import DRAWS, bootstrap_sums, percentile_interval
 from analysis.divergence.calibration import calibration_gaps
 from analysis.errors import InputError
@@ -90,34 +90,44 @@ def scale_temperature(
     temperature = fit_temperature(np.asarray(logits[fitted]), known[fitted])
     if temperature is None:
         return None
-    values, answers = np.asarray(logits[tested], dtype=np.float64), known[tested]
-    after = values / temperature
-    before_after = _errors((values, after), answers, seed, draws)
+    before, after = (_tested(logits, known, tested, divisor) for divisor in (1.0, temperature))
+    errors = _errors((before.gaps, after.gaps), seed, draws)
     return TemperatureScaling(
         temperature=temperature,
-        ece_before=before_after[0],
-        ece_after=before_after[1],
-        nll_before=_nll(values, answers),
-        nll_after=_nll(after, answers),
+        ece_before=errors[0],
+        ece_after=errors[1],
+        nll_before=before.nll,
+        nll_after=after.nll,
         n_fitted=len(fitted),
         n_tested=len(tested),
     )
 
 
-def _nll(logits: np.ndarray, labels: np.ndarray) -> float:
-    return float(-log_softmax(logits)[np.arange(len(labels)), labels].mean())
+@dataclass(frozen=True, slots=True)
+class _Tested:
+    """Calibration gaps (N, bins) of every tested sample, and the mean loss of all."""
+
+    gaps: np.ndarray
+    nll: float
 
 
-def _errors(
-    logits: tuple[np.ndarray, ...], labels: np.ndarray, seed: int, draws: int
-) -> list[Interval]:
-    """Calibration error of each of ``logits`` with its interval, all from the same draws."""
-    gaps = []
-    for values in logits:
-        answers = read_answers(values)
-        confidence = np.clip(answers.confidence, 0, 1)
-        gaps.append(calibration_gaps(confidence, answers.answer == labels))
-    n, ends = len(labels), np.cumsum([columns.shape[1] for columns in gaps])
+def _tested(
+    logits: np.ndarray, labels: np.ndarray, rows: np.ndarray, temperature: float
+) -> _Tested:
+    """Measure ``rows`` of ``logits`` / ``temperature``, a bounded number at a time."""
+    confidence, right, losses = np.empty(len(rows)), np.empty(len(rows), bool), np.empty(len(rows))
+    for part in row_chunks(len(rows), logits.shape[1]):
+        values = np.asarray(logits[rows[part]], dtype=np.float64) / temperature
+        answers, own = read_answers(values), labels[rows[part]]
+        confidence[part] = np.clip(answers.confidence, 0, 1)
+        right[part] = answers.answer == own
+        losses[part] = -log_softmax(values)[np.arange(len(own)), own]
+    return _Tested(calibration_gaps(confidence, right), float(losses.mean()))
+
+
+def _errors(gaps: tuple[np.ndarray, ...], seed: int, draws: int) -> list[Interval]:
+    """Calibration error of each of ``gaps`` with its interval, all from the same draws."""
+    n, ends = len(gaps[0]), np.cumsum([columns.shape[1] for columns in gaps])
     means = bootstrap_sums(np.concatenate(gaps, axis=1), draws=draws, seed=seed) / n
     return [
         percentile_interval(

@@ -85,6 +85,15 @@ def test_one_half_is_fitted_and_the_other_measured() -> None:
     assert scaled.nll_after < scaled.nll_before
 
 
+def test_what_is_measured_does_not_depend_on_how_many_rows_are_looked_at_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    logits, labels = drawn(5)
+    whole = scale_temperature(2 * logits, labels, draws=100)
+    monkeypatch.setattr("analysis.divergence.answers._CHUNK_CELLS", 7 * logits.shape[1])
+    assert scale_temperature(2 * logits, labels, draws=100) == whole
+
+
 def test_no_labels_no_temperature() -> None:
     logits, labels = drawn(4, n=30)
     assert scale_temperature(logits, None) is None
