@@ -3,11 +3,13 @@
     python -m benchmarks.zoo plan --zoo report
     python -m benchmarks.zoo run --zoo report --state FOLDER [--data FOLDER] [--only TEACHER]
                                  [--seconds N] [--workers N] [--device cuda]
+    python -m benchmarks.zoo cleanse --zoo report --state FOLDER [as run]
     python -m benchmarks.zoo status --zoo report
     python -m benchmarks.zoo report --zoo report
 
 ``plan`` prints teachers, students and about what is left to compute. ``run`` does it, step by
 step, into docs/measured/zoo-*.csv; killed, or out of its seconds, it goes on when called again.
+``cleanse`` runs Neural Cleanse with its own schedule on the students whose weights are there.
 ``status`` says what is done, ``report`` writes the section of docs/audit.md and its pictures.
 """
 
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.errors import InputError
+from benchmarks.zoo.cleansing import cleanse_zoo
 from benchmarks.zoo.document import write_report
 from benchmarks.zoo.judging import judge
 from benchmarks.zoo.method import ROOT, noted_method
@@ -37,17 +40,18 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("plan", "run", "status", "report"):
+    for name in ("plan", "run", "cleanse", "status", "report"):
         command = commands.add_parser(name)
         command.add_argument("--zoo", default="report", help=", ".join(zoo_names()))
         command.add_argument("--results", type=Path, default=MEASURED)
         command.add_argument("--only", action="append", default=[], metavar="TEACHER")
-        if name == "run":
+        if name in ("run", "cleanse"):
             command.add_argument("--state", type=Path, help="default: build/zoo-NAME")
             command.add_argument("--data", type=Path, help="folder of CIFAR-10 and its teacher")
             command.add_argument("--seconds", type=float, default=float("inf"))
             command.add_argument("--workers", type=int, default=1, help="processes, of one thread")
             command.add_argument("--device", default="cpu", help="where networks run: cpu, cuda")
+        if name == "run":
             command.add_argument("--trial", action="store_true", help="tiny: nothing is learnt")
     given = parser.parse_args()
     try:
@@ -100,6 +104,23 @@ def run(zoo: Zoo, given: Any) -> int:
     return 0
 
 
+def cleanse(zoo: Zoo, given: Any) -> int:
+    """Run Neural Cleanse as published on what was audited."""
+    finished = cleanse_zoo(
+        zoo,
+        state=given.state or ROOT / "build" / f"zoo-{zoo.name}",
+        results=Results(given.results, zoo.name),
+        data=given.data,
+        only=given.only,
+        seconds=given.seconds,
+        device=given.device,
+        workers=given.workers,
+        progress=show,
+    )
+    print("finished" if finished else "out of seconds; the same command goes on", flush=True)
+    return 0
+
+
 def status(zoo: Zoo, given: Any) -> int:
     """Print what is done, teacher by teacher."""
     results = Results(given.results, zoo.name)
@@ -127,7 +148,7 @@ def show(stage: str, done: int, total: int) -> None:
         print(stage, flush=True)
 
 
-_COMMANDS = {"plan": plan, "run": run, "status": status, "report": report}
+_COMMANDS = {"plan": plan, "run": run, "cleanse": cleanse, "status": status, "report": report}
 
 if __name__ == "__main__":
     main()

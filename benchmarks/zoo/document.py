@@ -10,7 +10,7 @@ from analysis.attack.triggers import TRIGGERS
 from analysis.errors import InputError
 from analysis.store.files import write_bytes
 from benchmarks.zoo.choosing import compare_searches, comparison_lines
-from benchmarks.zoo.judging import PATCHES, TESTS, Judged, Judgement, judge
+from benchmarks.zoo.judging import CLEANSED, PATCHES, TESTS, Judged, Judgement, judge
 from benchmarks.zoo.method import ROOT, noted_method
 from benchmarks.zoo.pictures import gallery, roc_picture
 from benchmarks.zoo.plan import OURS, Zoo
@@ -21,6 +21,8 @@ from benchmarks.zoo.steps import can_be_repaired
 DOCUMENT = ROOT / "docs" / "audit.md"
 PICTURES = ROOT / "docs" / "pictures"
 NOT_RUN = "**not run**"
+STRANGE = 2
+"""The index above which Neural Cleanse calls a class planted, as published."""
 ERRORS = ("Missed", "Wrong class", "False alarms", "False alarms, foreign recipe")
 """The groups of the gallery that are explained one by one."""
 
@@ -86,7 +88,7 @@ def section_lines(zoo: Zoo, results: Results, judged: Judgement) -> list[str]:
         lines.append(f"Method: commit `{noted.commit[:12]}`, noted before the first student.")
     parts = [lines, _attacks(judged)]
     if audited:
-        parts += [_rates(judged), _areas(judged)]
+        parts += [_rates(judged), _areas(judged), _cleansed(judged)]
     parts.append(_searches(zoo, results))
     if audited:
         parts += [_families(judged), _errors(judged), _pictures(zoo)]
@@ -152,6 +154,31 @@ def _areas(judged: Judgement) -> list[str]:
             f"{'not run' if passes is None else f'{passes:,.0f}'.replace(',', ' ')} |"
         )
     return lines
+
+
+def _cleansed(judged: Judgement) -> list[str]:
+    """What Neural Cleanse finds when it may take the passes that its own schedule takes."""
+    known = judged.cleansed()
+    if not known.students:
+        return []
+    teachers = dict.fromkeys(str(one.model["teacher"]) for one in known.students)
+    positives, honest = known.positives, known.honest
+    passes = known.passes(CLEANSED) or 0
+    times = passes / (known.passes(OURS) or passes)
+    flagged = [one for one in positives if one.tests[CLEANSED]["statistic"] > STRANGE]
+    right = [one for one in flagged if one.tests[CLEANSED]["named"] == one.model["target"]]
+    alarms = [one.tests[CLEANSED]["statistic"] > STRANGE for one in honest]
+    areas = [
+        f"{known.area(test) or 'not known'} (patches: {known.area(test, PATCHES) or 'not known'})"
+        for test in (CLEANSED, OURS)
+    ]
+    return [
+        f"Neural Cleanse with its authors' own schedule, which takes {times:.0f} times the audit's "
+        f"passes, on {len(known.students)} of these students ({', '.join(teachers)}): AUROC "
+        f"{areas[0]}; the audit on the same students {areas[1]}. By the published rule, an index "
+        f"above {STRANGE}, it flags {len(flagged)} of {len(positives)} positives, {len(right)} "
+        f"with the right class, and {_rate(alarms)} honest students."
+    ]
 
 
 def _searches(zoo: Zoo, results: Results) -> list[str]:

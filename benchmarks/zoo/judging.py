@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from benchmarks.zoo.plan import OURS, Zoo
@@ -16,6 +16,7 @@ TESTS = {
     "alone_with_references": "student alone, against the references",
     "strip": "STRIP, shown the true trigger",
 }
+CLEANSED = "cleansed"
 PATCHES = ("patch", "translucent", "image", "sticker")
 """The families whose triggers cover a small part of the image."""
 
@@ -24,11 +25,13 @@ PATCHES = ("patch", "translucent", "image", "sticker")
 class Judged:
     """A student with what it is and what the audit said of it.
 
-    ``model`` is its row of the table of models, ``tests`` its rows of verdicts by test.
+    ``model`` is its row of the table of models, ``tests`` its rows of verdicts by test;
+    ``cleansed`` is that of Neural Cleanse with its own schedule, where that was run.
     """
 
     model: Row
     tests: dict[str, Row]
+    cleansed: Row | None = None
 
     @property
     def name(self) -> str:
@@ -113,6 +116,18 @@ class Judgement:
             [str(student.model["teacher"]) for student in known],
         )
 
+    def cleansed(self) -> Judgement:
+        """The same of the students on which Neural Cleanse ran with its own schedule.
+
+        Its row stands among their tests, as :data:`CLEANSED`.
+        """
+        students = tuple(
+            replace(one, tests={**one.tests, CLEANSED: one.cleansed})
+            for one in self.students
+            if one.cleansed is not None
+        )
+        return replace(self, students=students)
+
     def passes(self, test: str) -> float | None:
         """The median number of passes that one test took for a student."""
         known = [s.tests[test]["passes"] for s in self.students if test in s.tests]
@@ -126,11 +141,13 @@ def judge(zoo: Zoo, results: Results) -> Judgement:
     tests: dict[str, dict[str, Row]] = {}
     for row in results.rows("verdicts"):
         tests.setdefault(row["student"], {})[row["test"]] = row
+    cleansed = {row["student"]: row for row in results.rows("cleansed")}
     return Judgement(
         students=tuple(
             Judged(
                 {"outcome": None, "family": None, "target": None} | models[student.name],
                 tests.get(student.name, {}),
+                cleansed.get(student.name),
             )
             for student in zoo.students
             if student.name in models

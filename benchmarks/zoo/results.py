@@ -22,6 +22,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "screenings": ("set",),
     "verdicts": ("student", "test"),
     "repairs": ("student", "remedy"),
+    "cleansed": ("student",),
 }
 """The tables, with the columns that tell their rows apart."""
 _TEXTS = (

@@ -121,6 +121,29 @@ def test_a_positive_that_is_yet_to_be_repaired_is_not_one_without_a_trigger(
     assert "Yet to be repaired: other-patch." in text
 
 
+def test_neural_cleanse_with_its_own_schedule_stands_beside_the_audit_on_the_same_students(
+    zoo: Zoo, results: Results, tmp_path: Path
+) -> None:
+    assert "own schedule" not in written(zoo, results, tmp_path)
+    found = {"tiny-h1": 3.0, "tiny-h2": 1.0, "other-h1": 0.5, "tiny-patch": 4.0, "tiny-warp": 2.5}
+    named = {"tiny-patch": "80", "tiny-warp": "stop"}
+    results.put(
+        "cleansed",
+        [
+            {"student": name, "statistic": value, "named": named.get(name, "stop"), "passes": 1300}
+            for name, value in found.items()
+        ],
+    )
+    text = written(zoo, results, tmp_path)
+    line = next(line for line in text.splitlines() if "own schedule" in line)
+    assert "13 times the audit's passes, on 5 of these students (tiny, other)" in line
+    # 4.0 lies above all three honest ones, 2.5 above two: 5 of 6 pairs; the audit's 20.0 above
+    # 2.0, its 1.5 below: 3 of 6.
+    assert "AUROC 0.833" in line
+    assert "the audit on the same students 0.500" in line
+    assert "it flags 2 of 2 positives, 1 with the right class, and 1 of 3 (33.3 %" in line
+
+
 def test_hits_misses_and_false_alarms_are_counted(
     zoo: Zoo, results: Results, tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from PIL import Image
 from analysis.attack.triggers import parse_trigger
 from analysis.errors import BusyError, InputError
 from analysis.store.files import held_file
-from benchmarks.zoo import aftermath, auditing, making, steps
+from benchmarks import neural_cleanse
+from benchmarks.zoo import aftermath, auditing, cleansing, making, steps
 from benchmarks.zoo.judging import judge
 from benchmarks.zoo.results import TABLES, Results, Row
 from benchmarks.zoo.running import run_zoo
@@ -99,7 +101,7 @@ def kept(results: Results, table: str) -> list[Row]:
 def test_a_run_that_stops_often_comes_to_what_a_killed_one_does(whole: Any) -> None:
     for table in TABLES:
         assert kept(whole["often"], table) == kept(whole["killed"], table), table
-        assert whole["often"].rows(table), table
+        assert bool(whole["often"].rows(table)) == (table != cleansing.TABLE), table
     assert whole["calls"] > 3
 
 
@@ -133,6 +135,34 @@ def test_neural_cleanse_gets_as_many_passes_and_no_more_than_one_start_beyond(wh
         alone = next(row for row in own if row["search"] == "alone/mask")
         assert alone["passes"] >= ours
         assert alone["passes"] * (1 - 1 / alone["starts"]) <= ours
+
+
+def test_neural_cleanse_runs_with_its_own_schedule_on_the_students_that_are_there(
+    whole: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(neural_cleanse, "ROUNDS", 2)
+    results = Results(tmp_path / "results", "tiny")
+    shutil.copytree(whole["folder"] / "often" / "results", results.folder)
+    state = tmp_path / "state"
+    shutil.copytree(whole["folder"] / "often" / "state", state)
+    (state / "tiny" / "tiny-h2.safetensors").unlink()
+    said: list[str] = []
+    given: dict[str, Any] = {
+        "state": state, "results": results, "data": None,
+        "progress": lambda stage, *_: said.append(stage),
+    }  # fmt: skip
+    assert not cleansing.cleanse_zoo(whole["zoo"], **given, seconds=0.0)
+    assert results.rows("cleansed") == []
+    assert cleansing.cleanse_zoo(whole["zoo"], **given)
+    rows = results.rows("cleansed")
+    assert [row["student"] for row in rows] == [
+        "tiny-h1", "tiny-h3", "tiny-f1", "tiny-patch", "tiny-warp"
+    ]  # fmt: skip
+    assert all(len(row["classes"].split()) == 16 for row in rows)
+    assert all(row["passes"] == 2 * 16 * 96 for row in rows), "three batches of 120 images a round"
+    said.clear()
+    assert cleansing.cleanse_zoo(whole["zoo"], **given)
+    assert not any(stage.startswith("tiny-") for stage in said), "what is done is kept"
 
 
 def test_every_audited_student_has_a_picture_and_planted_ones_show_their_trigger(
