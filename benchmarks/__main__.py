@@ -10,6 +10,7 @@ import importlib
 import json
 import os
 import platform
+import subprocess
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -37,16 +38,25 @@ def machine() -> dict[str, object]:
     return {"cpu": model, "cores": os.cpu_count(), "python": platform.python_version()}
 
 
+def commit() -> str:
+    """The commit at hand, and whether files differ from it; empty where git knows none."""
+    command = ["git", "-C", str(HERE), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", choices=[*names(), []], default=[])
     parser.add_argument("--json", type=Path, default=HERE / "results.json")
     arguments = parser.parse_args()
-    rows = []
+    rows, state = [], commit()
     for name in arguments.names or names():
         print(f"== {name}", flush=True)
         for row in importlib.import_module(f"benchmarks.bench_{name}").run():
-            row["cpu"] = machine()["cpu"]
+            row |= {"cpu": machine()["cpu"], "commit": state}
             rows.append(row)
             print(describe(row), flush=True)
     # All of them leave nothing behind of a row that has another name now.
@@ -83,6 +93,12 @@ def write_readme(rows: list[dict]) -> None:
 def _where(rows: list[dict]) -> list[str]:
     """Which rows were measured on which machine: they may come from several runs."""
     cpus = list(dict.fromkeys(row["cpu"] for row in rows))
+    commits = {row.get("commit") for row in rows}
+    if len(cpus) == len(commits) == 1 and all(commits):
+        return [
+            f"Measured on two cores of {cpus[0]}, commit {commits.pop()}. Threads, data types and",
+            "warm-ups of every row are in `benchmarks/results.json`.",
+        ]
     ranges = {cpu: _ranges([row["cpu"] == cpu for row in rows]) for cpu in cpus}
     parts = [f"rows {', '.join(places)} on {cpu}" for cpu, places in ranges.items()]
     return [

@@ -6,16 +6,14 @@ Success: the demo's backdoored student (class "80"), and the study in ``DISTILLS
 where that names one with a student ``backdoored``. Ours is one search with and one without the
 teacher; Neural Cleanse runs with its published settings and early stop, and again with as many
 forward-backward passes as ours took. What is compared is whether the planted class has the
-smallest trigger, and its index over the classes (median absolute deviations below the median).
+smallest trigger, and its index over the classes (median absolute deviations below the median; of
+sums of masks, as published, for Neural Cleanse, of their logarithms for ours).
 
-python -m benchmarks.bench_inversion [--published]
-
-Published settings take an hour of one core or more, so they are left out unless asked for.
+python -m benchmarks.bench_inversion
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 from dataclasses import dataclass, replace
@@ -165,7 +163,7 @@ def rank(sizes: np.ndarray, target: int) -> int:
     return int((sizes < sizes[target]).sum()) + 1
 
 
-def success_rows(published: bool) -> list[dict]:
+def success_rows() -> list[dict]:
     rows = []
     for subject in subjects():
         config = InversionConfig(families=MASK_ONLY, restarts=1)
@@ -185,10 +183,9 @@ def success_rows(published: bool) -> list[dict]:
         peers: dict[str, Cleansed] = {
             "equal passes": neural_cleanse(
                 copy, pixels, subject.student.num_classes, limit=ours["forbid"].passes
-            )
+            ),
+            "published schedule": neural_cleanse(copy, pixels, subject.student.num_classes),
         }
-        if published:
-            peers["published settings"] = neural_cleanse(copy, pixels, subject.student.num_classes)
         told = "; ".join(
             f"ours, {use}: {verdict(np.exp(one.log_size), subject.target)} "
             f"({one.passes:.0f} passes, {one.seconds:.0f} s)"
@@ -206,13 +203,14 @@ def success_rows(published: bool) -> list[dict]:
 def success_row(
     subject: Subject, ours: Inverted, peer_name: str, peer: Cleansed, note: str
 ) -> dict:
+    found = bool(np.isfinite(peer.sizes).any())
     sizes = np.where(np.isfinite(peer.sizes), peer.sizes, 1024.0)
-    index = [float(mad_indices(x)[subject.target]) for x in (ours.log_size, np.log(sizes))]
+    index = [float(mad_indices(x)[subject.target]) for x in (ours.log_size, sizes)]
     return {
         "name": f"index of the planted class, {subject.name}, 1 start",
         "value": index[0],
         "unit": "median absolute deviations",
-        "peer": f"Neural Cleanse, {peer_name}",
+        "peer": f"Neural Cleanse, {peer_name}" + ("" if found else ", no mask for any class"),
         "peer_value": index[1],
         "ratio": None,
         "limit": None,
@@ -224,11 +222,9 @@ def success_row(
     }
 
 
-def run(published: bool = False) -> list[dict]:
-    return cost_rows() + success_rows(published)
+def run() -> list[dict]:
+    return cost_rows() + success_rows()
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--published", action="store_true")
-    print(json.dumps(run(parser.parse_args().published), indent=1))
+    print(json.dumps(run(), indent=1))
