@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analysis.digest import digest_file
@@ -356,11 +357,14 @@ def read_rows(path: Path, rows: int | None, columns: Sequence[str] | None = None
     """Return the Parquet file ``path`` of a study, or the ``columns`` of it.
 
     A few bytes can stand for millions of rows, so what the file says of itself is looked at
-    before anything is read, and it is read piece by piece. Raises :class:`StudyError` when it
+    before anything is read, and it is read piece by piece, texts as numbers of their dictionary:
+    one long text may stand in every row. Raises :class:`StudyError` when it
     cannot be read, does not have ``rows`` rows, or would take more than :data:`MAX_TABLE_BYTES`.
     """
     try:
-        with pq.ParquetFile(path, memory_map=True) as file:
+        with pq.ParquetFile(path, memory_map=True) as first:
+            texts = [field.name for field in first.schema_arrow if _is_text(field.type)]
+        with pq.ParquetFile(path, memory_map=True, read_dictionary=texts) as file:
             said = file.metadata
             if rows is not None and said.num_rows != rows:
                 raise StudyError(
@@ -371,16 +375,47 @@ def read_rows(path: Path, rows: int | None, columns: Sequence[str] | None = None
             _check_bytes(path, sum(said.row_group(group).total_byte_size for group in groups))
             pieces, size = [], 0
             for piece in file.iter_batches(_PIECE, columns=columns):
-                pieces.append(piece)
-                size += piece.nbytes
+                size += sum(_spelled_out_bytes(column) for column in piece.columns)
                 _check_bytes(path, size)
-            schema = pieces[0].schema if pieces else file.schema_arrow
+                pieces.append(_spelled_out(piece))
+            schema = (pieces or [_spelled_out(_empty(file.schema_arrow))])[0].schema
             table = pa.Table.from_batches(pieces, schema)
             return table if columns is None else table.select(list(columns))
     except (OSError, KeyError, pa.ArrowException) as error:
         raise StudyError(
             f"{path} cannot be read ({type(error).__name__})", remedy="compute it again"
         ) from error
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return any(
+        is_kind(kind)
+        for is_kind in (
+            pa.types.is_string, pa.types.is_large_string, pa.types.is_binary,
+            pa.types.is_large_binary,
+        )
+    )  # fmt: skip
+
+
+def _empty(schema: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
+
+
+def _spelled_out_bytes(column: pa.Array) -> int:
+    """What ``column`` takes once every row holds its own text."""
+    if not (pa.types.is_dictionary(column.type) and _is_text(column.type.value_type)):
+        return int(column.nbytes)
+    lengths = pc.binary_length(column.dictionary).cast(pa.int64())
+    return int(pc.sum(lengths.take(column.indices)).as_py() or 0) + 8 * len(column)
+
+
+def _spelled_out(piece: pa.RecordBatch) -> pa.RecordBatch:
+    """``piece`` with texts in the place of numbers of a dictionary."""
+    columns = [
+        column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+        for column in piece.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, names=piece.schema.names)
 
 
 def _check_bytes(path: Path, size: int) -> None:

@@ -24,6 +24,7 @@ from analysis.records import (
     check_student_name,
 )
 from analysis.store import Study, StudyWriter, delete_orphans, writing
+from analysis.store import study as study_module
 from analysis.store.manifest import SCHEMA_VERSION, Manifest, read_manifest
 from analysis.store.study import Thumbnails, read_rows
 from analysis.study.specs import default_name
@@ -367,6 +368,29 @@ def test_tables_that_grow_too_large_are_refused(
         Thumbnails.read(path, 9000)
     monkeypatch.setattr("analysis.store.study.MAX_TABLE_BYTES", 8 << 20)
     assert Thumbnails.read(path, 9000).webp("8999") == b"y" * 500
+
+
+def test_one_long_text_that_stands_in_every_row_is_never_spelled_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "pictures.parquet"
+    names = pa.array([str(n) for n in range(4000)])
+    one = pa.DictionaryArray.from_arrays(np.zeros(4000, np.int32), pa.array([b"y" * (1 << 20)]))
+    table = pa.table({"sample_id": names, "webp": one.cast(pa.dictionary(pa.int32(), pa.binary()))})
+    pq.write_table(table, path, compression="zstd", store_schema=False)
+    assert path.stat().st_size < 100_000
+    before = pa.total_allocated_bytes()
+    most = [0]
+    spelled = study_module._spelled_out_bytes
+
+    def watched(column: Any) -> int:
+        most[0] = max(most[0], pa.total_allocated_bytes() - before)
+        return spelled(column)
+
+    monkeypatch.setattr(study_module, "_spelled_out_bytes", watched)
+    with pytest.raises(StudyError, match="holds more than 1024 MiB"):
+        Thumbnails.read(path, 4000)
+    assert 0 < most[0] < 64 << 20, "it would have been 4 GiB"
 
 
 def test_tables_without_rows_or_columns(tmp_path: Path) -> None:
