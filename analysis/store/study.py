@@ -362,8 +362,9 @@ def read_rows(path: Path, rows: int | None, columns: Sequence[str] | None = None
     cannot be read, does not have ``rows`` rows, or would take more than :data:`MAX_TABLE_BYTES`.
     """
     try:
-        with pq.ParquetFile(path, memory_map=True) as first:
-            texts = [field.name for field in first.schema_arrow if _is_text(field.type)]
+        kinds = {field.name: field.type for field in pq.read_schema(path)}
+        _check_flat(path, kinds)
+        texts = [name for name, kind in kinds.items() if _is_text(kind)]
         with pq.ParquetFile(path, memory_map=True, read_dictionary=texts) as file:
             said = file.metadata
             if rows is not None and said.num_rows != rows:
@@ -385,6 +386,17 @@ def read_rows(path: Path, rows: int | None, columns: Sequence[str] | None = None
         raise StudyError(
             f"{path} cannot be read ({type(error).__name__})", remedy="compute it again"
         ) from error
+
+
+def _check_flat(path: Path, kinds: Mapping[str, pa.DataType]) -> None:
+    """Refuse lists, structs and bytes of a fixed width: a few can be told to hold gigabytes."""
+    for name, kind in kinds.items():
+        plain = kind.value_type if pa.types.is_dictionary(kind) else kind
+        if not (_is_text(plain) or pa.types.is_primitive(plain) or pa.types.is_null(plain)):
+            raise StudyError(
+                f"column {name!r} of {path} holds {kind}", expected="numbers or texts",
+                remedy="compute it again",
+            )  # fmt: skip
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -370,6 +370,23 @@ def test_tables_that_grow_too_large_are_refused(
     assert Thumbnails.read(path, 9000).webp("8999") == b"y" * 500
 
 
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([["x"]] * 3),
+        pa.array([{"a": 1}] * 3),
+        pa.array([b"abcd"] * 3, pa.binary(4)),
+    ],
+)
+def test_rows_of_other_kinds_than_numbers_and_texts_are_refused(
+    tmp_path: Path, column: pa.Array
+) -> None:
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"sample_id": ["a", "b", "c"], "odd": column}), path)
+    with pytest.raises(StudyError, match=r"column 'odd' of .* expected numbers or texts"):
+        read_rows(path, 3)
+
+
 def test_one_long_text_that_stands_in_every_row_is_never_spelled_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
