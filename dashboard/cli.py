@@ -146,12 +146,15 @@ def compare(
     from analysis.study.comparison import compare as run
     from analysis.study.stages import CompareConfig
 
-    models = {
+    models: dict[str, Any] = {
         "teacher": teacher, "student": student, "images": images, "checkpoints": checkpoints,
         "reference": reference, "trigger": trigger, "target": target, "limit": limit,
         "distillation": distillation, "trust_code": trust_code,
-        "device": None if device == "cpu" else device,
     }  # fmt: skip
+    # These have defaults; what is left as it is was not asked for.
+    usual = {"probe": 128, "method": "pgd", "epsilon": "8", "device": "cpu"}
+    asked = {"probe": probe, "method": method, "epsilon": epsilon, "device": device}
+    models |= {name: value for name, value in asked.items() if value != usual[name]}
     if cli_outputs.takes_outputs(teacher_outputs, student_outputs, models):
         assert teacher_outputs is not None
         study = cli_outputs.compare_files(
@@ -415,8 +418,12 @@ def _run(arguments: Sequence[str] | None) -> int:
     except DistillscopeError as error:
         terminal.fail(str(error))
         return 2
-    except (BrokenPipeError, SystemExit):
+    except (BrokenPipeError, SystemExit) as error:
         # The reader of a pipe went away (`show | head`), which typer makes an exit: leave quietly.
+        if not isinstance(error, BrokenPipeError) and not isinstance(
+            error.__context__, BrokenPipeError
+        ):
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:

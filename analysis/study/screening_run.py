@@ -118,7 +118,7 @@ def evaluate(screened: Screened, truth: Truth) -> dict[str, Any]:
 def check_scores_path(out: Path) -> None:
     """Raise :class:`~analysis.errors.InputError` for what :func:`write_scores` cannot write to."""
     if out.suffix not in (".parquet", ".csv") or out.is_dir():
-        raise InputError(f"output {out.name!r}", expected="a file ending in .parquet or .csv")
+        raise InputError(f"output {str(out)!r}", expected="a file ending in .parquet or .csv")
 
 
 def write_scores(screened: Screened, out: Path) -> None:

@@ -382,6 +382,15 @@ def test_a_reader_that_goes_away_is_no_error(tiny_study: Path, arguments: tuple[
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_an_exit_that_no_pipe_is_behind_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ends(*_: object, **__: object) -> None:
+        raise SystemExit(7)
+
+    monkeypatch.setattr("dashboard.cli.app", ends)
+    with pytest.raises(SystemExit, match="7"):
+        _run(["show"])
+
+
 def test_a_file_where_the_studies_should_be_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

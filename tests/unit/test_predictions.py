@@ -431,6 +431,8 @@ def test_compare_and_show_from_the_command_line(
             for given, says in (
                 (["--distillation", "x"], "--distillation with predictions"),
                 (["--device", "cuda"], "--device with predictions"),
+                (["--probe", "4"], "--probe with predictions"),
+                (["--epsilon", "4"], "--epsilon with predictions"),
                 (["--trust-code", "x.py"], "--trust-code with predictions"),
                 (["--set", "steps=8"], "--set steps with predictions"),
                 (["--set", "colour=1"], "colour"),
