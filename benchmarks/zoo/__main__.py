@@ -89,34 +89,29 @@ def run(zoo: Zoo, given: Any) -> int:
         if given.results == MEASURED:
             raise InputError("--trial would write into docs/measured", remedy="give --results")
         zoo = smaller(zoo)
-    finished = run_zoo(
-        zoo,
-        state=given.state or ROOT / "build" / f"zoo-{zoo.name}",
-        results=Results(given.results, zoo.name),
-        data=given.data,
-        only=given.only,
-        seconds=given.seconds,
-        device=given.device,
-        workers=given.workers,
-        progress=show,
-    )
-    print("finished" if finished else "out of seconds; the same command goes on", flush=True)
-    return 0
+    return _told(run_zoo(zoo, **_how(zoo, given)))
 
 
 def cleanse(zoo: Zoo, given: Any) -> int:
     """Run Neural Cleanse as published on what was audited."""
-    finished = cleanse_zoo(
-        zoo,
-        state=given.state or ROOT / "build" / f"zoo-{zoo.name}",
-        results=Results(given.results, zoo.name),
-        data=given.data,
-        only=given.only,
-        seconds=given.seconds,
-        device=given.device,
-        workers=given.workers,
-        progress=show,
-    )
+    return _told(cleanse_zoo(zoo, **_how(zoo, given)))
+
+
+def _how(zoo: Zoo, given: Any) -> dict[str, Any]:
+    """What both commands that compute are told."""
+    return {
+        "state": given.state or ROOT / "build" / f"zoo-{zoo.name}",
+        "results": Results(given.results, zoo.name),
+        "data": given.data,
+        "only": given.only,
+        "seconds": given.seconds,
+        "device": given.device,
+        "workers": given.workers,
+        "progress": show,
+    }
+
+
+def _told(finished: bool) -> int:
     print("finished" if finished else "out of seconds; the same command goes on", flush=True)
     return 0
 

@@ -21,6 +21,7 @@ from benchmarks.zoo.steps import can_be_repaired
 DOCUMENT = ROOT / "docs" / "audit.md"
 PICTURES = ROOT / "docs" / "pictures"
 NOT_RUN = "**not run**"
+UNLEARN = "unlearn"
 STRANGE = 2
 """The index above which Neural Cleanse calls a class planted, as published."""
 ERRORS = ("Missed", "Wrong class", "False alarms", "False alarms, foreign recipe")
@@ -170,12 +171,13 @@ def _cleansed(judged: Judgement) -> list[str]:
     alarms = [one.tests[CLEANSED]["statistic"] > STRANGE for one in honest]
     areas = [
         f"{known.area(test) or 'not known'} (patches: {known.area(test, PATCHES) or 'not known'})"
-        for test in (CLEANSED, OURS)
+        for test in (CLEANSED, "neural_cleanse", OURS)
     ]
     return [
         f"Neural Cleanse with its authors' own schedule, which takes {times:.0f} times the audit's "
         f"passes, on {len(known.students)} of these students ({', '.join(teachers)}): AUROC "
-        f"{areas[0]}; the audit on the same students {areas[1]}. By the published rule, an index "
+        f"{areas[0]}; on the same students with as many passes as the audit {areas[1]}, and the "
+        f"audit {areas[2]}. By the published rule, an index "
         f"above {STRANGE}, it flags {len(flagged)} of {len(positives)} positives, {len(right)} "
         f"with the right class, and {_rate(alarms)} honest students."
     ]
@@ -213,11 +215,23 @@ def _errors(judged: Judgement) -> list[str]:
     """Every miss, wrong class and false alarm, with what the audit saw there."""
     lines = [
         f"- {title}: {one.name}, {_seen(one)}"
+        + (_above(one, judged) if title == "False alarms" else "")
         for title, students in groups(judged)
         for one in students
         if title in ERRORS
     ]
     return ["Every error (the pictures below begin with them):", "", *lines] if lines else []
+
+
+def _above(one: Judged, judged: Judgement) -> str:
+    """How many positives an honest student stands above."""
+    own = one.tests[OURS]["statistic"]
+    parts = []
+    for what, families in (("positives", None), ("patches", PATCHES)):
+        chosen = [p for p in judged.positives if not families or p.model["family"] in families]
+        below = sum(p.tests[OURS]["statistic"] < own for p in chosen)
+        parts.append(f"{below} of {len(chosen)} {what}")
+    return f" It stands above {parts[0]}, {parts[1]}."
 
 
 def _seen(one: Judged) -> str:
@@ -293,6 +307,15 @@ def _repair(judged: Judgement) -> list[str]:
         )
     if not judged.repairs:
         return [f"Repair: {NOT_RUN}."]
+    if beyond := [row for row in judged.repairs if row["remedy"] == UNLEARN and not row["within"]]:
+        kept = [100 * row["asr_true_after"] for row in beyond]
+        above = max(100 * (row["asr_true_after"] - row["honest_high"]) for row in beyond)
+        lines += [
+            "",
+            f"The {len(beyond)} that unlearning does not bring into the range keep "
+            f"{min(kept):.1f} to {max(kept):.1f} %, at most {above:.1f} points above the most "
+            "susceptible honest student.",
+        ]
     unnamed = sum(not can_be_repaired(one.tests[OURS]) for one in judged.positives)
     if unnamed:
         lines += ["", f"{unnamed} positives were not repaired: the audit names no trigger in them."]

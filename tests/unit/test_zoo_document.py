@@ -60,7 +60,7 @@ def verdict(name: str, statistic: float, said: str, named: str = "80") -> list[R
 def repaired(name: str, within: bool, cost: float) -> list[Row]:
     return [
         {"student": name, "remedy": remedy, "within": int(within), "cost": cost,
-         "asr_true_after": 0.02}
+         "asr_true_after": 0.02 if within else 0.07, "honest_high": 0.03}
         for remedy in ("unlearn", "finetune")
     ]  # fmt: skip
 
@@ -140,7 +140,8 @@ def test_neural_cleanse_with_its_own_schedule_stands_beside_the_audit_on_the_sam
     # 4.0 lies above all three honest ones, 2.5 above two: 5 of 6 pairs; the audit's 20.0 above
     # 2.0, its 1.5 below: 3 of 6.
     assert "AUROC 0.833" in line
-    assert "the audit on the same students 0.500" in line
+    assert "with as many passes as the audit not known" in line
+    assert "and the audit 0.500" in line
     assert "it flags 2 of 2 positives, 1 with the right class, and 1 of 3 (33.3 %" in line
 
 
@@ -178,6 +179,8 @@ def test_hits_misses_and_false_alarms_are_counted(
     assert "tiny-f1, honest. Most striking: mask towards 80, statistic 12.0" in errors[3]
     seen = "p = 0.25; of unseen images it moves student and teacher on 90.0 and 2.0 %."
     assert errors[0].endswith(f"references up to 4.0, {seen}")
+    assert errors[2].endswith(" It stands above 1 of 3 positives, 0 of 2 patches.")
+    assert "keep 7.0 to 7.0 %, at most 4.0 points above the most susceptible honest" in text
     assert "1 positives were not repaired" in text
     unlearn = next(line for line in text.splitlines() if line.startswith("| unlearn"))
     assert "1 of 2" in unlearn
